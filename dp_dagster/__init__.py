@@ -1,0 +1,1 @@
+"""Data products as Dagster code locations."""

@@ -1,0 +1,138 @@
+"""What a contract is, once compiled: columns, a key and rules, as plain frozen data.
+
+Everything here is JSON in and JSON out and imports nothing heavy, so listing, loading a code location and
+publishing need neither pandera nor polars. Formats (pandera, ODCS) compile *into* this; evaluators
+(streaming Polars, SQL) read *from* it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Severity = Literal["error", "warn"]
+
+RuleKind = Literal[
+    "columns",  # schema level: every declared column is there (params: {"strict": bool})
+    "type",  # schema level: the column has its declared type
+    "not_null",
+    "minimum",  # params: {"value": x, "exclusive": bool}
+    "maximum",  # params: {"value": x, "exclusive": bool}
+    "one_of",  # params: {"values": [...]}
+    "none_of",  # params: {"values": [...]}
+    "pattern",  # params: {"regex": str, "mode": "match" | "search" | "full"}
+    "length",  # params: {"minimum": int | None, "maximum": int | None}
+    "equal",  # params: {"value": x}
+    "not_equal",  # params: {"value": x}
+    "starts_with",  # params: {"value": str}
+    "ends_with",  # params: {"value": str}
+    "unique",  # over one or several columns
+    "row_count",  # params: {"minimum": int | None, "maximum": int | None}; a rule of the table
+    "expression",  # params: {"expression": serialised Polars expression as JSON}; true where a row is good
+    "custom",  # a check that only the contract's own library can run; params: {"check": index or name}
+]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column that the contract promises.
+
+    Attributes:
+        name: Exact name, case included.
+        type: Canonical type: ``bool``, ``int8`` … ``int64``, ``float32``, ``float64``, ``decimal(p,s)``,
+            ``string``, ``binary``, ``date``, ``timestamp`` (no zone), ``timestamp(UTC)``, ``list<T>``,
+            ``struct<name: T, …>``, ``map<K, V>``. Timestamps have microseconds.
+        nullable: Whether null is allowed.
+        description: Meaning, in plain words.
+        classification: ``pii``, ``restricted``, … or ``None``. Samples of a classified column are masked.
+        unit: Unit of measure, where there is one.
+        required: Whether the column must be present.
+        tags: Further free labels.
+    """
+
+    name: str
+    type: str
+    nullable: bool = True
+    description: str = ""
+    classification: str | None = None
+    unit: str | None = None
+    required: bool = True
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that must hold. ``id`` is stable, unique in its contract and fit for an asset check's name.
+
+    ``level`` says what a failure can be attributed to: ``row`` (failing rows can be quarantined), ``table``
+    (a count, say) or ``schema`` (columns and types); the last two always hold a candidate at ``error``.
+    """
+
+    id: str
+    kind: RuleKind
+    columns: tuple[str, ...]
+    params: dict[str, Any] = field(default_factory=dict)
+    severity: Severity = "error"
+    level: Literal["row", "table", "schema"] = "row"
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A compiled contract.
+
+    Attributes:
+        name: Name of the contract (the class or schema name).
+        version: Version, where the format carries one.
+        hash: SHA-256 over the canonical JSON of columns, key and rules (and, for custom checks, of the
+            sources that they were read from): the same hash means the same promise.
+        format: ``pandera`` (``odcs`` follows).
+        source: ``contracts/flights.py:Flights``, relative to the product's folder.
+        description: First the one-line summary, then more.
+        columns: In order.
+        key: Columns that identify a row; empty when there is none.
+        rules: All rules, schema-level ones first.
+        strict: Whether columns that the contract does not name are an error.
+    """
+
+    name: str
+    hash: str
+    format: str
+    source: str
+    columns: tuple[Column, ...]
+    rules: tuple[Rule, ...]
+    key: tuple[str, ...] = ()
+    strict: bool = True
+    version: str | None = None
+    description: str = ""
+
+    def column(self, name: str) -> Column | None:
+        """The column of that name, or ``None``."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    def rule(self, rule_id: str) -> Rule | None:
+        """The rule of that id, or ``None``."""
+        return next((rule for rule in self.rules if rule.id == rule_id), None)
+
+    @property
+    def classified(self) -> tuple[str, ...]:
+        """Names of the columns that carry a classification."""
+        return tuple(column.name for column in self.columns if column.classification)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data; :meth:`from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Contract:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(
+            **{
+                **data,
+                "columns": tuple(Column(**column) for column in data["columns"]),
+                "rules": tuple(
+                    Rule(**{**rule, "columns": tuple(rule["columns"])}) for rule in data["rules"]
+                ),
+                "key": tuple(data["key"]),
+            }
+        )

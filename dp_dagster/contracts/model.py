@@ -130,9 +130,7 @@ class Contract:
             **{
                 **data,
                 "columns": tuple(Column(**column) for column in data["columns"]),
-                "rules": tuple(
-                    Rule(**{**rule, "columns": tuple(rule["columns"])}) for rule in data["rules"]
-                ),
+                "rules": tuple(Rule(**{**rule, "columns": tuple(rule["columns"])}) for rule in data["rules"]),
                 "key": tuple(data["key"]),
             }
         )

@@ -31,7 +31,7 @@ class RuleResult:
         return self.evaluated and self.failures == 0
 
 
-Decision = Literal["published", "quarantined", "held"]
+Decision = Literal["accepted", "accepted_in_part", "held"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Verdict:
         candidate_id: The candidate that was audited.
         contract_hash: Of the contract that judged.
         contract_version: Version that the contract carries, if any.
-        decision: ``published`` (all rows are good and may be published), ``quarantined`` (the good rows may
+        decision: ``accepted`` (all rows are good and may be published), ``accepted_in_part`` (the good rows may
             be published, the bad ones are in quarantine) or ``held`` (nothing may be published).
         rows_in: Rows that came in.
         rows_accepted: Rows that may be published.

@@ -1,0 +1,219 @@
+"""The two port families: what a kind of input port and a kind of output port must be able to do.
+
+Built-in kinds and those of third parties register in the same way, through the entry point groups
+``dp_dagster.input_ports`` and ``dp_dagster.output_ports``. The module of a kind must be cheap to import:
+listing and validating products load it, so libraries are imported inside the methods that use them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    import duckdb
+
+    from dp_dagster.contracts.model import Contract
+    from dp_dagster.settings import Settings
+    from dp_dagster.storage import Snapshot
+    from dp_dagster.storage.manifest import Manifest
+
+
+class KindConfig(BaseModel):
+    """Base of every kind's own configuration: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+ConfigT = TypeVar("ConfigT", bound=KindConfig)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with a kind's configuration that its types alone cannot show.
+
+    ``field`` is the key in the port's or transform's own mapping (``path``); the resolver adds file and line.
+    """
+
+    field: str
+    message: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class UpstreamPort:
+    """Another product's output port, as an input port names it."""
+
+    product: str
+    major: int
+    port: str
+
+    def __str__(self) -> str:
+        return f"{self.product}.{self.port}@{self.major}"
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """One version of one input, resolved once and read for the whole run.
+
+    Attributes:
+        name: The input's name in this product.
+        files: Absolute paths of the Parquet files that make up the version.
+        version: Committed version, or ``None`` for files that are read where they lie.
+        provenance: What the publication records of it (product, port, version, fingerprint, …); JSON.
+        rows: Number of rows, where known without reading the data.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    version: int | None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class InputContext:
+    """Where an input port is being read."""
+
+    product_id: str
+    product_root: Path
+    port_name: str
+    run_id: str
+    settings: Settings
+
+
+class InputPort(ABC, Generic[ConfigT]):
+    """A kind of input port.
+
+    A kind either *lands* data (:meth:`write` puts what is there now into one Parquet file, which is audited
+    and committed like any dataset) or reads it *in place* (:meth:`pin` names files that are already good to
+    read). ``lands`` decides, and may depend on the configuration.
+    """
+
+    kind: ClassVar[str]
+    summary: ClassVar[str]
+    extra: ClassVar[str | None] = None
+    Config: ClassVar[type[KindConfig]]
+
+    def check(self, config: ConfigT, product_root: Path) -> Iterable[Fault]:
+        """Faults that can be known without reading any data. Default: none."""
+        return ()
+
+    def upstream(self, config: ConfigT) -> UpstreamPort | None:
+        """The output port of another product that this input reads, if it reads one."""
+        return None
+
+    def location(self, config: ConfigT) -> str:
+        """Where the data comes from, for people; never holds a secret."""
+        return self.kind
+
+    def lands(self, config: ConfigT) -> bool:
+        """Whether data is copied into the product's store before it is read."""
+        return True
+
+    @abstractmethod
+    def fingerprint(self, config: ConfigT, context: InputContext) -> str:
+        """A short text that changes whenever there is something new to read. Must be cheap.
+
+        Raises:
+            InputError: there is nothing to read, with the place looked at.
+        """
+
+    def write(
+        self, config: ConfigT, context: InputContext, connection: duckdb.DuckDBPyConnection, destination: Path
+    ) -> None:
+        """Write what is there now into one Parquet file at ``destination``.
+
+        Raises:
+            InputError: the source is missing or malformed; names place and, where known, line and value.
+        """
+        raise NotImplementedError(f"input port kind {self.kind} reads in place")
+
+    def pin(self, config: ConfigT, context: InputContext) -> Pinned:
+        """Name the files of the version that is there now, for kinds that read in place.
+
+        Raises:
+            InputError: there is no version to read.
+        """
+        raise NotImplementedError(f"input port kind {self.kind} lands its data")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A line that a consumer can copy."""
+
+    language: str
+    text: str
+
+
+@dataclass(frozen=True)
+class OutputContext:
+    """The port that is being projected or described, and the version that it is to show."""
+
+    product_id: str
+    product_root: Path
+    major: int
+    port_name: str
+    dataset: str
+    contract: Contract
+    description: str
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Projected:
+    """What a projection produced: the address that consumers use, and facts worth showing."""
+
+    address: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OutputCapabilities:
+    """What a kind of output port can and cannot do; asked for instead of comparing names.
+
+    Attributes:
+        hands_out_files: Consumers read the files themselves, so masks and row filters cannot be applied.
+        served: Needs ``dp serve`` to answer.
+    """
+
+    hands_out_files: bool = False
+    served: bool = False
+
+
+class OutputPort(ABC, Generic[ConfigT]):
+    """A kind of output port: projects the newest committed version of a dataset to its consumers."""
+
+    kind: ClassVar[str]
+    summary: ClassVar[str]
+    extra: ClassVar[str | None] = None
+    Config: ClassVar[type[KindConfig]]
+    capabilities: ClassVar[OutputCapabilities] = OutputCapabilities()
+
+    def check(self, config: ConfigT, product_root: Path) -> Iterable[Fault]:
+        """Faults that can be known without projecting. Default: none."""
+        return ()
+
+    @abstractmethod
+    def address(self, config: ConfigT, context: OutputContext) -> str:
+        """Where consumers find the port."""
+
+    @abstractmethod
+    def examples(self, config: ConfigT, context: OutputContext) -> tuple[Example, ...]:
+        """Lines to copy that read the port, the shortest first."""
+
+    @abstractmethod
+    def project(
+        self, config: ConfigT, context: OutputContext, snapshot: Snapshot, manifest: Manifest
+    ) -> Projected:
+        """Make ``snapshot`` what consumers of the port see, atomically.
+
+        Called under the product's lock; ``manifest`` is the manifest as it will be afterwards (this port
+        included), and is written when this method has returned. Doing it twice is harmless.
+        """

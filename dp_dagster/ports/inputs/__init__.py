@@ -1,0 +1,1 @@
+"""Input port kinds, one file each."""

@@ -1,0 +1,1 @@
+"""Output port kinds, one file each."""

@@ -1,0 +1,1 @@
+"""Transform kinds, one file each."""

@@ -63,11 +63,11 @@ class InputError(AuthorError):
     """What an input port found is not what the product declares."""
 
 
-class ContractViolation(AuthorError):
+class ContractViolationError(AuthorError):
     """The data breaks its contract; the candidate is held and the last good version stays served."""
 
 
-class PublicationRefused(AuthorError):
+class PublicationRefusedError(AuthorError):
     """A candidate may not be published: no passing verdict for these bytes and this contract."""
 
 
@@ -101,7 +101,7 @@ class StoreError(OperatorError):
     """The store cannot be read or written, or does not hold what its log promises."""
 
 
-# -- nobody but time -------------------------------------------------------------------------------------------
+# -- nobody but time ----------------------------------------------------------------------------------
 
 
 class RetryableError(OperatorError):

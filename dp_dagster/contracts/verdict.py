@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from dp_dagster.contracts.model import Severity
+if TYPE_CHECKING:
+    from dp_dagster.contracts.model import Severity
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Verdict:
         candidate_id: The candidate that was audited.
         contract_hash: Of the contract that judged.
         contract_version: Version that the contract carries, if any.
-        decision: ``accepted`` (all rows are good and may be published), ``accepted_in_part`` (the good rows may
-            be published, the bad ones are in quarantine) or ``held`` (nothing may be published).
+        decision: ``accepted`` (all rows are good and may be published), ``accepted_in_part`` (the good
+            rows may be published, the bad ones are in quarantine) or ``held`` (nothing may be published).
         rows_in: Rows that came in.
         rows_accepted: Rows that may be published.
         rows_rejected: Distinct rows that fail at least one rule of severity ``error``.

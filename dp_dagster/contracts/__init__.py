@@ -1,0 +1,1 @@
+"""Contracts: what may be published. Formats compile into rules; evaluators run them."""

@@ -86,6 +86,7 @@ class InputContext:
     port_name: str
     run_id: str
     settings: Settings
+    contract: Contract | None = None
 
 
 class InputPort(ABC, Generic[ConfigT]):
@@ -113,8 +114,13 @@ class InputPort(ABC, Generic[ConfigT]):
         """Where the data comes from, for people; never holds a secret."""
         return self.kind
 
-    def lands(self, config: ConfigT) -> bool:
-        """Whether data is copied into the product's store before it is read."""
+    def lands(self, config: ConfigT, *, audited: bool) -> bool:
+        """Whether data is copied into the product's store before it is read.
+
+        Args:
+            config: The port's configuration.
+            audited: Whether the port carries a contract that must hold before anybody reads.
+        """
         return True
 
     @abstractmethod
@@ -187,6 +193,17 @@ class OutputCapabilities:
     served: bool = False
 
 
+@dataclass(frozen=True)
+class Missing:
+    """What must be installed before a configuration can work."""
+
+    what: str
+    extra: str
+
+    def __str__(self) -> str:
+        return f"{self.what} needs the extra {self.extra}: pip install 'dp_dagster[{self.extra}]'"
+
+
 class OutputPort(ABC, Generic[ConfigT]):
     """A kind of output port: projects the newest committed version of a dataset to its consumers."""
 
@@ -199,6 +216,10 @@ class OutputPort(ABC, Generic[ConfigT]):
     def check(self, config: ConfigT, product_root: Path) -> Iterable[Fault]:
         """Faults that can be known without projecting. Default: none."""
         return ()
+
+    def missing(self, config: ConfigT) -> Missing | None:
+        """What this configuration needs that is not there; ``None`` when it can work."""
+        return None
 
     @abstractmethod
     def address(self, config: ConfigT, context: OutputContext) -> str:

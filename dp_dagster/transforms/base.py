@@ -71,6 +71,10 @@ class Transform(ABC, Generic[ConfigT]):
         """Whether the result is written to the store, rather than computed again by whoever reads it."""
         return False
 
+    def definition(self, config: ConfigT, place: TransformPlace) -> str | None:
+        """The SELECT that defines a transform that is not kept; ``None`` for the others."""
+        return None
+
     def run(
         self, config: ConfigT, place: TransformPlace, connection: duckdb.DuckDBPyConnection
     ) -> duckdb.DuckDBPyRelation:

@@ -1,0 +1,1 @@
+"""Engines: what runs SQL. DuckDB is the embedded one; each run has its own work database."""

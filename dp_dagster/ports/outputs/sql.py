@@ -1,0 +1,170 @@
+"""SQL output port for DuckDB users: a small catalog file of views over the committed files.
+
+One catalog a product, with a schema for each major version and a view for each SQL port. It is built beside the
+old one and replaces it by rename, so a reader sees the old version or the new one. A connection that is open
+keeps what it had; reconnect to see the next version.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from dp_dagster.errors import StoreError
+from dp_dagster.ports.base import (
+    Example,
+    Fault,
+    KindConfig,
+    Missing,
+    OutputCapabilities,
+    OutputContext,
+    OutputPort,
+    Projected,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import duckdb
+
+    from dp_dagster.storage import Snapshot
+    from dp_dagster.storage.manifest import Manifest
+
+# Servers that a SQL endpoint may name, and the extra that brings each.
+_SERVERS = {"snowflake": "snowflake", "postgresql": "postgres", "postgres": "postgres"}
+
+
+class SqlConfig(KindConfig):
+    """Configuration of a SQL output port."""
+
+    endpoint: str | None = Field(
+        default=None,
+        description="By default the product's DuckDB catalog file. `snowflake://…` or `postgresql://…` names a "
+        "server.",
+    )
+
+
+def catalog_path(storage: str, product_id: str) -> Path:
+    """The DuckDB catalog file of a product. DuckDB names the catalog after the file, hence its name."""
+    return Path(storage) / product_id / f"{product_id}.duckdb"
+
+
+class SqlOutput(OutputPort[SqlConfig]):
+    """A view that consumers query with DuckDB, over exactly the files of the newest published version."""
+
+    kind = "SQL"
+    summary = "a view in the product's DuckDB catalog"
+    Config: ClassVar[type[KindConfig]] = SqlConfig
+    capabilities = OutputCapabilities(hands_out_files=True)
+
+    def check(self, config: SqlConfig, product_root: Path) -> Iterable[Fault]:
+        """An endpoint must name a server that is known."""
+        scheme = urlsplit(config.endpoint or "").scheme
+        if config.endpoint and scheme != "duckdb" and scheme not in _SERVERS:
+            yield Fault(
+                "endpoint",
+                f"{config.endpoint} names no known SQL server",
+                f"leave it out for the DuckDB catalog, or begin with {', '.join(f'{name}://' for name in _SERVERS)}",
+            )
+
+    def missing(self, config: SqlConfig) -> Missing | None:
+        """Servers other than DuckDB are brought by extras."""
+        scheme = urlsplit(config.endpoint or "").scheme
+        if scheme in _SERVERS:
+            return Missing(f"a SQL port on {scheme}", _SERVERS[scheme])
+        return None
+
+    def address(self, config: SqlConfig, context: OutputContext) -> str:
+        """``product.v1.port`` in the product's catalog file."""
+        return f"{context.product_id}.v{context.major}.{context.port_name}"
+
+    def examples(self, config: SqlConfig, context: OutputContext) -> tuple[Example, ...]:
+        """From the shell and from Python."""
+        query = f"select * from {self.address(config, context)} limit 10"
+        catalog = catalog_path(context.settings.storage, context.product_id)
+        return (
+            Example("shell", f'dp sql "{query}"'),
+            Example(
+                "python",
+                f'import duckdb\nduckdb.connect("{catalog}", read_only=True).sql("{query}").show()',
+            ),
+        )
+
+    def project(
+        self, config: SqlConfig, context: OutputContext, snapshot: Snapshot, manifest: Manifest
+    ) -> Projected:
+        """Build the product's catalog anew, all its SQL ports in it, and put it in place by rename."""
+        path = catalog_path(context.settings.storage, context.product_id)
+        _write_catalog(path, context, snapshot, manifest)
+        return Projected(self.address(config, context), {"catalog": str(path)})
+
+
+def _write_catalog(path: Path, context: OutputContext, snapshot: Snapshot, manifest: Manifest) -> None:
+    import duckdb
+
+    from dp_dagster.storage import Table, TableLocation
+
+    folder = Path(tempfile.mkdtemp(prefix=".catalog-", dir=path.parent))
+    try:
+        # The same file name in a folder of its own: DuckDB names the catalog after the file, and views of a
+        # catalog that was built under another name would not be found.
+        built = folder / path.name
+        connection = duckdb.connect(str(built))
+        try:
+            for major, entries in manifest.ports.items():
+                for name, entry in entries.items():
+                    if entry.kind != SqlOutput.kind:
+                        continue
+                    if (major, name) == (f"v{context.major}", context.port_name):
+                        version = snapshot
+                    else:
+                        location = TableLocation(context.settings.storage, context.product_id, entry.area)
+                        version = Table(location).snapshot(entry.version)
+                    _create_port_view(connection, major, name, version, entry.description)
+            if context.contract is not None:
+                _describe_columns(connection, context)
+        finally:
+            connection.close()
+        descriptor = os.open(built, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        built.replace(path)
+    except duckdb.Error as error:
+        raise StoreError(f"the catalog {path} cannot be built: {error}") from error
+    finally:
+        for leftover in folder.iterdir():
+            leftover.unlink()
+        folder.rmdir()
+
+
+def _create_port_view(
+    connection: duckdb.DuckDBPyConnection, major: str, name: str, snapshot: Snapshot, description: str
+) -> None:
+    from dp_dagster.engines.duckdb import literal, quote, scan
+
+    connection.execute(f"create schema if not exists {quote(major)}")
+    view = f"{quote(major)}.{quote(name)}"
+    connection.execute(f"create view {view} as select * from {scan(snapshot.files)}")
+    summary = description.strip().partition("\n")[0]
+    connection.execute(
+        f"comment on view {view} is {literal(f'{summary} (version {snapshot.version})'.strip())}"
+    )
+
+
+def _describe_columns(connection: duckdb.DuckDBPyConnection, context: OutputContext) -> None:
+    from dp_dagster.engines.duckdb import literal, quote
+
+    view = f"{quote(f'v{context.major}')}.{quote(context.port_name)}"
+    present = {row[0] for row in connection.execute(f"describe {view}").fetchall()}
+    for column in context.contract.columns:
+        if column.description and column.name in present:
+            connection.execute(
+                f"comment on column {view}.{quote(column.name)} is {literal(column.description)}"
+            )

@@ -1,0 +1,93 @@
+"""dbt transforms: the models of one folder of the dbt project, run by dagster-dbt on dbt-duckdb."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from dp_dagster.errors import TransformError
+from dp_dagster.ports.base import Fault, KindConfig
+from dp_dagster.transforms.base import Transform, TransformPlace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from dp_dagster.settings import Settings
+
+
+class DbtConfig(KindConfig):
+    """Configuration of a dbt transform."""
+
+    models: str = Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Folder below `models/` of the dbt project. Each model in it becomes a transform.",
+    )
+    inputs: tuple[str, ...] | None = Field(
+        default=None,
+        description="Input ports that the models read as `source('input', …)`; all of them by default.",
+    )
+
+
+class DbtTransform(Transform[DbtConfig]):
+    """A folder of dbt models; every model is a transform of its own name."""
+
+    kind = "DBT"
+    summary = "the models of one folder of the dbt project"
+    Config: ClassVar[type[KindConfig]] = DbtConfig
+    runs_in = "dbt"
+
+    def check(self, config: DbtConfig, place: TransformPlace) -> Iterable[Fault]:
+        """The folder must exist in the dbt project and hold models."""
+        folder = models_folder(config, place.settings)
+        if not (project_folder(place.settings) / "dbt_project.yml").is_file():
+            yield Fault("models", "there is no dbt_project/dbt_project.yml in the project", "create it")
+        elif not folder.is_dir():
+            yield Fault(
+                "models",
+                f"folder dbt_project/models/{config.models} does not exist",
+                "create it, with models",
+            )
+        elif not any(folder.rglob("*.sql")):
+            yield Fault("models", f"dbt_project/models/{config.models} holds no model", "add a .sql file")
+
+    def provides(self, config: DbtConfig, place: TransformPlace) -> tuple[str, ...]:
+        """The names of the models."""
+        # Without dbt: parsing takes seconds, and a model is named after its file.
+        return tuple(sorted(path.stem for path in models_folder(config, place.settings).rglob("*.sql")))
+
+    def depends_on(self, config: DbtConfig, place: TransformPlace, known: frozenset[str]) -> tuple[str, ...]:
+        """The declared inputs, or all input ports of the product."""
+        if config.inputs is None:
+            return tuple(sorted(known))
+        for name in config.inputs:
+            if name not in known:
+                raise TransformError(
+                    f"{place.name}: reads {name}, which is no input port of {place.product_id}; "
+                    f"there are {', '.join(sorted(known)) or 'none'}"
+                )
+        return config.inputs
+
+    def sources(self, config: DbtConfig, place: TransformPlace) -> tuple[Path, ...]:
+        """Every file of the models' folder, and the project file."""
+        folder = models_folder(config, place.settings)
+        files = sorted(path for path in folder.rglob("*") if path.suffix in {".sql", ".yml", ".yaml", ".py"})
+        project = project_folder(place.settings)
+        shared = sorted(
+            path
+            for part in ("macros", "tests", "seeds")
+            for path in (project / part).rglob("*")
+            if path.is_file()
+        )
+        return (project / "dbt_project.yml", project / "profiles.yml", *shared, *files)
+
+
+def project_folder(settings: Settings) -> Path:
+    """The dbt project of the repository."""
+    return settings.project_root / "dbt_project"
+
+
+def models_folder(config: DbtConfig, settings: Settings) -> Path:
+    """The folder that holds a transform's models."""
+    return project_folder(settings) / "models" / config.models

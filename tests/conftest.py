@@ -1,0 +1,337 @@
+"""What all tests share: an isolated environment, temporary projects, real processes that are always ended.
+
+A test that needs something beyond PyPI says so with ``@pytest.mark.needs("chromium")`` (see
+``system_packages.py``). Where that is missing the test is not run, and the last lines of the report name it with
+the reason: nothing is skipped in silence.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before any of them is imported: no test reports to the makers of the tools it uses.
+os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
+os.environ["DO_NOT_TRACK"] = "1"
+
+import contextlib
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import system_packages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Seconds that a process gets to end by itself before it is killed.
+GRACE = 15.0
+
+
+# -- what the machine lacks ----------------------------------------------------------------------------
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test may only need what ``system_packages`` knows; a test that needs a package is never fast."""
+    for item in items:
+        for marker in item.iter_markers("needs"):
+            unknown = set(marker.args) - set(system_packages.PACKAGES)
+            if unknown or not marker.args:
+                known = ", ".join(sorted(system_packages.PACKAGES))
+                raise pytest.UsageError(f"{item.nodeid}: needs({', '.join(unknown)}): known are {known}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Do not run a test whose system package is missing; :func:`pytest_terminal_summary` names it."""
+    for marker in item.iter_markers("needs"):
+        for name in marker.args:
+            if system_packages.PACKAGES[name].find() is None:
+                pytest.skip(system_packages.why_missing(name))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """After everything else, name each test that did not run and why."""
+    result = yield
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.section("tests that were not run", sep="=", yellow=True)
+        for report in skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            terminalreporter.write_line(
+                f"not run: {report.nodeid} because {reason.removeprefix('Skipped: ')}"
+            )
+    return result
+
+
+# -- isolation ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the developer's shell reaches a test, and no test touches the developer's Dagster home."""
+    for name in list(os.environ):
+        if name.startswith("DP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "unused-dagster-home"))
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of this machine that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# -- projects ----------------------------------------------------------------------------------------------
+
+PRODUCT_YAML = """\
+api_version: dp_dagster/v1
+product_id: {product_id}
+name: A small product for tests
+version: 1.0.0
+domain: testing
+owner: {{team: testers, email: testers@example.com}}
+description: Three shops and their sales.
+refresh_rate: daily
+input_ports:
+  - {{name: sales, type: FILES, path: inputs/sales.csv}}
+transforms:
+  - {{name: totals, type: SQL, path: transforms/totals.sql}}
+datasets:
+  - {{name: totals, from: totals, contract: "contracts/totals.py:Totals", key: [shop]}}
+output_ports:
+  - {{name: vw_totals, type: SQL, dataset: totals, description: Sales of each shop}}
+"""
+
+SALES_CSV = "sale,shop,amount\n1,north,10\n2,north,5\n3,south,7\n4,west,1\n"
+
+TOTALS_SQL = "select shop, cast(sum(amount) as bigint) as amount from sales group by shop order by shop\n"
+
+TOTALS_CONTRACT = '''\
+"""What consumers may rely on."""
+
+import pandera.polars as pa
+
+
+class Totals(pa.DataFrameModel):
+    """Sales of each shop."""
+
+    shop: str = pa.Field(unique=True, str_matches="^[a-z]+$", description="The shop's name")
+    amount: int = pa.Field(ge=0, description="What it sold, in euros")
+'''
+
+
+@dataclass
+class TestProject:
+    """A project in a folder of its own, with its own storage and state.
+
+    Attributes:
+        root: The folder that holds ``dp_dagster.toml``.
+        environment: Environment for processes that work in it.
+    """
+
+    __test__ = False
+
+    root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def storage(self) -> Path:
+        """Where the project's products publish."""
+        return self.root / "data"
+
+    def add_product(self, product_id: str = "shops", *, descriptor: str | None = None) -> Path:
+        """Write the small product, or one with another descriptor, and give its folder."""
+        folder = self.root / "products" / product_id
+        for relative, text in {
+            "product.yaml": descriptor or PRODUCT_YAML.format(product_id=product_id),
+            "inputs/sales.csv": SALES_CSV,
+            "transforms/totals.sql": TOTALS_SQL,
+            "contracts/totals.py": TOTALS_CONTRACT,
+        }.items():
+            (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+            (folder / relative).write_text(text)
+        return folder
+
+    def copy_product(self, product_id: str) -> Path:
+        """Copy one of this repository's products, without what runs of it left behind."""
+        folder = self.root / "products" / product_id
+        shutil.copytree(
+            ROOT / "products" / product_id,
+            folder,
+            ignore=shutil.ignore_patterns("__pycache__", ".dp", "target"),
+        )
+        return folder
+
+
+@pytest.fixture
+def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], TestProject]:
+    """Makes empty projects; fill them with ``add_product`` or ``copy_product``."""
+
+    def make() -> TestProject:
+        root = tmp_path_factory.mktemp("project")
+        (root / "dp_dagster.toml").write_text('products = ["products/*"]\nstorage = "data"\n')
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DP_")}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+        environment["DAGSTER_HOME"] = str(root / ".dp" / "dagster")
+        return TestProject(root, environment)
+
+    return make
+
+
+@pytest.fixture
+def project(make_project: Callable[[], TestProject]) -> TestProject:
+    """A project with the small product ``shops``."""
+    made = make_project()
+    made.add_product()
+    return made
+
+
+# -- processes -----------------------------------------------------------------------------------------
+
+
+def end_group(process: subprocess.Popen[str], grace: float = GRACE) -> None:
+    """End a process and all its descendants of the same group: politely, then surely."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        deadline = time.monotonic() + grace
+        while time.monotonic() < deadline:
+            process.poll()
+            if not group_lives(process.pid):
+                return
+            time.sleep(0.05)
+    raise AssertionError(f"processes of group {process.pid} survived SIGKILL")
+
+
+def group_lives(group: int) -> bool:
+    """Whether any process of a group is still running (a zombie that nobody waits for does not count)."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, owner = status.read_text().rpartition(")")[2].split()[:3]
+            if int(owner) == group and state != "Z":
+                return True
+    return False
+
+
+class Processes:
+    """Starts programs in process groups of their own; the fixture ends every one of them."""
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(
+        self, command: list[str | Path], *, cwd: Path, env: dict[str, str] | None = None
+    ) -> tuple[subprocess.Popen[str], Path]:
+        """Start a program; gives it and the file that its output goes to."""
+        log = self.logs / f"{len(self.started)}.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        self.started.append(process)
+        return process, log
+
+
+@pytest.fixture
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Starts programs that the test needs beside it, and ends them with all their children."""
+    running = Processes(tmp_path_factory.mktemp("logs"))
+    try:
+        yield running
+    finally:
+        for process in running.started:
+            end_group(process)
+
+
+# -- counterparts --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """Chromium's executable, for tests marked ``needs("chromium")``."""
+    return system_packages.PACKAGES["chromium"].path()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The URL of a private PostgreSQL server on a free port, without a trailing database name."""
+    programs = system_packages.PACKAGES["postgresql"].path()
+    # Not below pytest's own folder, which only its owner may enter: PostgreSQL refuses to run as root, so that
+    # it runs as the user that its Debian package brings.
+    folder = Path(tempfile.mkdtemp(prefix="dp-postgresql-"))
+    data = folder / "cluster"
+    data.mkdir()
+    identity: dict[str, int] = {}
+    if os.geteuid() == 0:
+        account = pwd.getpwnam("postgres")
+        identity = {"user": account.pw_uid, "group": account.pw_gid}
+        for path in (folder, data):
+            os.chown(path, account.pw_uid, account.pw_gid)
+    subprocess.run(
+        [programs / "initdb", "-D", data, "-U", "tester", "--auth=trust", "--no-sync", "-E", "UTF8"],
+        check=True,
+        capture_output=True,
+        cwd="/",
+        **identity,  # type: ignore[call-overload]  # the keys are those of Popen
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    log = folder / "server.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [programs / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            start_new_session=True,
+            **identity,  # type: ignore[call-overload]  # the keys are those of Popen
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start: {log.read_text()}")
+            time.sleep(0.05)
+        yield f"postgresql+psycopg://tester@127.0.0.1:{port}"
+    finally:
+        end_group(server)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database of the test's own, for tests marked ``needs("postgresql")``."""
+    import psycopg
+
+    name = f"test_{abs(hash(request.node.nodeid))}"
+    address = postgresql_server.replace("+psycopg", "")
+    with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
+        connection.execute(f'create database "{name}"')
+    yield f"{postgresql_server}/{name}"
+    with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
+        connection.execute(f'drop database "{name}" with (force)')

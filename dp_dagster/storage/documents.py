@@ -1,0 +1,59 @@
+"""Small JSON documents beside the tables: written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from dp_dagster.errors import StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def write_document(path: Path, content: dict[str, Any], *, durable: bool = True) -> None:
+    """Replace ``path`` by ``content`` as JSON, by rename: a reader sees the old document or the new one.
+
+    Args:
+        path: Where it lies; folders are made.
+        content: Anything that JSON can say.
+        durable: Wait for the disk, so that it survives a power cut and not only the end of the process.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as stream:
+            json.dump(content, stream, indent=1, ensure_ascii=False)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def read_document(path: Path) -> dict[str, Any] | None:
+    """The document at ``path``; ``None`` where there is none.
+
+    Raises:
+        StoreError: it cannot be read or is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise StoreError(f"{path} is damaged: {error}; restore it or remove it") from error
+    if not isinstance(content, dict):
+        raise StoreError(f"{path} is damaged: not a JSON object; restore it or remove it")
+    return content

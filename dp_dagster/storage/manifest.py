@@ -1,0 +1,215 @@
+"""The product manifest: what a product has published, in one file that is replaced last.
+
+Through it consumers find a producer's ports, from another checkout or another machine: all places in it are
+relative to the storage root. Consumers register beside it. Reading it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dp_dagster.errors import StoreError
+from dp_dagster.storage.documents import read_document, write_document
+from dp_dagster.storage.location import TableLocation, check_name, product_directory
+from dp_dagster.storage.locks import product_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FORMAT = 1
+_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class PortEntry:
+    """What an output port shows.
+
+    Attributes:
+        kind: Kind of the port.
+        dataset: Name of the dataset that it projects.
+        area: The dataset's table below the product (``v1/dataset/flights``).
+        version: Version of the table that the port shows.
+        published_at: When the rows of that version were first published, UTC, ISO 8601.
+        projected_at: When the port was last brought to a new version, UTC, ISO 8601.
+        rows: Number of rows.
+        columns: Name, type, nullability, description and so on of each column.
+        address: Where consumers find the port.
+        description: What the port is.
+        contract_hash: The contract that the version was proven against.
+        deprecated: Why not to use it any more, and until when; ``None`` while it is current.
+        metadata: Further facts of the port's kind.
+    """
+
+    kind: str
+    dataset: str
+    area: str
+    version: int
+    published_at: str
+    projected_at: str
+    rows: int
+    columns: tuple[dict[str, Any], ...] = ()
+    address: str = ""
+    description: str = ""
+    contract_hash: str = ""
+    deprecated: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a product has published.
+
+    Attributes:
+        product_id: Id of the product.
+        version: Version of the product that wrote the manifest last.
+        name: The product's name, for people.
+        owner: The owner, as the descriptor says.
+        description: What the product is.
+        ports: By major version (``v1``), then by name.
+    """
+
+    product_id: str
+    version: str = ""
+    name: str = ""
+    owner: dict[str, Any] = field(default_factory=dict)
+    description: str = ""
+    ports: dict[str, dict[str, PortEntry]] = field(default_factory=dict)
+
+    def port(self, major: int, name: str) -> PortEntry | None:
+        """One port, or ``None``."""
+        return self.ports.get(f"v{major}", {}).get(name)
+
+    def with_port(self, major: int, name: str, entry: PortEntry) -> Manifest:
+        """The manifest with one port put in or replaced."""
+        entries = {**self.ports.get(f"v{major}", {}), name: entry}
+        return replace(self, ports={**self.ports, f"v{major}": entries})
+
+    def location(self, root: str, entry: PortEntry) -> TableLocation:
+        """The table behind a port, below the given storage root."""
+        return TableLocation(root, self.product_id, entry.area)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A consumer of an output port: which input of which product reads it."""
+
+    consumer: str
+    input: str
+    port: str
+    major: int
+    registered_at: str
+    columns: tuple[str, ...] = ()
+
+
+def read_manifest(root: str, product: str) -> Manifest | None:
+    """The manifest of a product, or ``None`` if it has published nothing.
+
+    Raises:
+        StoreError: the file is damaged, or was written by a newer release.
+    """
+    path = product_directory(root, product) / _FILE
+    content = read_document(path)
+    if content is None:
+        return None
+    _check_format(path, content)
+    try:
+        ports = {
+            check_major(major): {name: _entry(entry) for name, entry in entries.items()}
+            for major, entries in content.pop("ports").items()
+        }
+        manifest = Manifest(**content, ports=ports)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise StoreError(f"{path} is damaged: {error}; publish the product again") from error
+    if manifest.product_id != product:
+        raise StoreError(f"{path} is the manifest of {manifest.product_id}, not of {product}; remove it")
+    return manifest
+
+
+def update_manifest(
+    root: str,
+    product: str,
+    change: Callable[[Manifest], Manifest],
+    *,
+    holder: str = "manifest",
+    lock_timeout: float = 60.0,
+) -> Manifest:
+    """Replace a product's manifest by ``change(manifest)``, whole or not at all, under the product's lock.
+
+    ``change`` may take its time and do more (bring a catalog up to date, say): nobody else changes the product's
+    manifest meanwhile, and if it raises, nothing changes.
+
+    Raises:
+        LockedError: somebody else held the lock for ``lock_timeout`` seconds.
+    """
+    with product_lock(root, product, holder, lock_timeout):
+        before = read_manifest(root, product) or Manifest(product_id=product)
+        after = change(before)
+        if after != before:
+            write_document(product_directory(root, product) / _FILE, {"format": _FORMAT, **asdict(after)})
+        return after
+
+
+def products(root: str) -> list[str]:
+    """Ids of the products that have a manifest, sorted."""
+    return sorted(path.parent.name for path in Path(root).absolute().glob(f"*/{_FILE}"))
+
+
+def register_consumer(root: str, product: str, registration: Registration) -> None:
+    """Put on record who reads an output port; a later registration of the same input replaces it."""
+    name = f"{check_name('consumer', registration.consumer)}.{check_name('input', registration.input)}.json"
+    path = _consumers_directory(root, product) / name
+    found = read_document(path)
+    content = {"format": _FORMAT, **asdict(registration)}
+    # Every run registers; only a change is worth a write.
+    stable = {key: value for key, value in content.items() if key != "registered_at"}
+    if found is None or {**found, "columns": tuple(found.get("columns", ()))} != {
+        **stable,
+        "registered_at": found.get("registered_at"),
+    }:
+        write_document(path, content)
+
+
+def consumers(root: str, product: str) -> list[Registration]:
+    """Who reads the output ports of a product.
+
+    Raises:
+        StoreError: a registration is damaged.
+    """
+    found = []
+    for path in sorted(_consumers_directory(root, product).glob("*.json")):
+        content = read_document(path)
+        if content is None:
+            continue
+        _check_format(path, content)
+        try:
+            found.append(Registration(**{**content, "columns": tuple(content["columns"])}))
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{path} is damaged: {error}; remove it") from error
+    return found
+
+
+def check_major(major: str) -> str:
+    """Return ``major`` if it reads like ``v1``.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not (major.startswith("v") and major[1:].isdecimal()):
+        raise ValueError(f"{major!r} is no major version")
+    return major
+
+
+def _entry(content: dict[str, Any]) -> PortEntry:
+    return PortEntry(**{**content, "columns": tuple(content.get("columns", ()))})
+
+
+def _consumers_directory(root: str, product: str) -> Path:
+    return product_directory(root, product) / "consumers"
+
+
+def _check_format(path: Path, content: dict[str, Any]) -> None:
+    written = content.pop("format", None)
+    if written != _FORMAT:
+        raise StoreError(f"{path} has format {written!r}, this release reads {_FORMAT}; upgrade dp_dagster")

@@ -1,0 +1,349 @@
+"""A table of the store: read versions, write candidates, publish, roll back."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from dp_dagster.contracts.verdict import Verdict
+from dp_dagster.errors import ConflictError, PublicationRefusedError, StoreError, UsageError
+from dp_dagster.storage import upkeep
+from dp_dagster.storage.candidate import (
+    PUBLISHED,
+    REMOVED,
+    SEALED,
+    Draft,
+    Registry,
+    examine,
+    hash_of,
+)
+from dp_dagster.storage.documents import read_document, write_document
+from dp_dagster.storage.evidence import prove
+from dp_dagster.storage.locks import hold
+from dp_dagster.storage.log import Log
+from dp_dagster.storage.versions import APPEND, PUBLISH, ROLLBACK, Versions
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from dp_dagster.contracts.model import Column
+    from dp_dagster.storage.candidate import Candidate
+    from dp_dagster.storage.location import TableLocation
+    from dp_dagster.storage.log import View
+    from dp_dagster.storage.snapshot import PublicationEntry, Snapshot
+
+
+class Table:
+    """One Delta table below the storage root.
+
+    Readers take a :class:`Snapshot` once and read its files; they never wait and never see half a version.
+    Writers hold :meth:`lock` from drafting to publishing; each method that writes takes it by itself as well.
+
+    Example:
+        >>> table = Table(dataset_table("data", "flights", 1, "flights"))
+        >>> draft = table.draft(run_id="…")
+        >>> write_parquet(draft.new_file())
+        >>> candidate = draft.seal()
+        >>> table.publish(candidate, verdict, {"dp.product": "flights"}, contract_hash=contract.hash)
+    """
+
+    def __init__(self, location: TableLocation, *, lock_timeout: float = 60.0) -> None:
+        self.location = location
+        self.lock_timeout = lock_timeout
+        self._log = Log(location)
+        self._registry = Registry(location)
+        self._versions = Versions(self._log)
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        """Whether anything was ever published here."""
+        return self._log.exists()
+
+    def newest(self) -> Snapshot | None:
+        """The newest published version, or ``None`` before the first."""
+        return self._versions.newest()
+
+    def snapshot(self, version: int) -> Snapshot:
+        """One published version.
+
+        Raises:
+            UsageError: there is no such version, or its files are gone; says which versions there are.
+        """
+        return self._versions.at(version)
+
+    def history(self, limit: int | None = None) -> list[PublicationEntry]:
+        """Publications, newest first; upkeep is left out."""
+        return self._versions.history(limit)
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    def lock(self, holder: str) -> contextlib.AbstractContextManager[None]:
+        """Be the only writer. Dies with the process; the same thread may take it again.
+
+        Raises:
+            LockedError: somebody else held it for ``lock_timeout`` seconds; names them.
+        """
+        return hold(self.location.lock_file, str(self.location), holder, self.lock_timeout)
+
+    def draft(self, run_id: str) -> Draft:
+        """Begin a candidate, based on the version that is newest now."""
+        return Draft(self.location, run_id, self._versions.newest_version())
+
+    def candidate(self, candidate_id: str) -> Candidate:
+        """A candidate that was sealed, by its id.
+
+        Raises:
+            UsageError: there is none.
+        """
+        record = self._registry.find(candidate_id)
+        if record is None:
+            raise UsageError(f"{self.location} has no candidate {candidate_id}")
+        return record.candidate()
+
+    def record_verdict(self, candidate: Candidate, verdict: Verdict) -> None:
+        """Put the verdict beside the candidate, whole or not at all."""
+        write_document(self._verdict_path(candidate), verdict.to_dict())
+
+    def verdict(self, candidate: Candidate) -> Verdict | None:
+        """The verdict that lies beside the candidate."""
+        content = read_document(self._verdict_path(candidate))
+        return None if content is None else Verdict.from_dict(content)
+
+    def publish(
+        self,
+        candidate: Candidate,
+        verdict: Verdict | None,
+        metadata: Mapping[str, str],
+        *,
+        contract_hash: str | None,
+    ) -> Snapshot:
+        """Make the candidate the newest version, in one commit.
+
+        Doing it twice is harmless: a candidate that was published is recognised.
+
+        Args:
+            candidate: Sealed, and based on the version that is still newest.
+            verdict: Required where a contract is given.
+            metadata: ``dp.*`` entries of the commit; those that the store knows best it sets itself.
+            contract_hash: Hash of the contract in force; ``None`` only for tables without contract.
+
+        Raises:
+            PublicationRefusedError: no passing verdict for exactly these bytes and this contract.
+            ConflictError: another version was published since the candidate was begun; audit again.
+            LockedError: another writer is at work.
+            StoreError: the store failed; nothing was published.
+        """
+        if candidate.location != self.location:
+            raise UsageError(
+                f"candidate {candidate.id} belongs to {candidate.location}, not to {self.location}"
+            )
+        facts = {
+            "dp.operation": PUBLISH,
+            "dp.candidate_id": candidate.id,
+            "dp.files_hash": candidate.hash,
+            "dp.rows": str(candidate.rows),
+            "dp.run_id": candidate.run_id,
+        }
+        if verdict is not None:
+            facts |= {"dp.verdict_id": verdict.id, "dp.contract_hash": verdict.contract_hash}
+        with self.lock(f"publication of run {candidate.run_id}"):
+            view = self._log.view()
+            landed = None if view is None else view.landed(candidate.id)
+            if landed is None:
+                prove(candidate, verdict, contract_hash)
+                if verdict is not None:
+                    self.record_verdict(candidate, verdict)
+                self._check_base(candidate, view)
+                landed = self._commit(candidate, {**_checked(metadata), **facts}, view)
+            return self._settle(candidate, landed)
+
+    def rollback(self, to_version: int, metadata: Mapping[str, str]) -> Snapshot:
+        """Commit once more the files of an older version. Metadata that describes the rows is kept.
+
+        Raises:
+            UsageError: the version does not exist, is served already, or was vacuumed.
+            StoreError: the old files are not what was published then.
+            ConflictError: somebody else committed meanwhile.
+        """
+        with self.lock(f"rollback to version {to_version}"):
+            target = self.snapshot(to_version)
+            view = self._log.view()
+            newest = None if view is None else self._versions.newest_of(view)
+            if view is None or newest is None:
+                raise UsageError(f"{self.location} has nothing published")
+            if set(newest.files) == set(target.files):
+                raise UsageError(
+                    f"{self.location} version {newest.version}, which is served now, already has the rows of "
+                    f"version {to_version}; nothing to roll back"
+                )
+            self._check_bytes(target)
+            at = {"dp.published_at": target.published_at.isoformat()}
+            facts = {"dp.operation": ROLLBACK, "dp.rolled_back_to": str(to_version)}
+            kept = {**target.metadata, **at}
+            version = self._log.restore(
+                view,
+                to_version,
+                f"rollback-{uuid.uuid4().hex}",
+                {**kept, **_checked(metadata), **at, **facts},
+            )
+            return self._read_back(version, set(target.files), target.rows)
+
+    def append(self, rows: pa.Table | pa.RecordBatchReader, metadata: Mapping[str, str]) -> Snapshot:
+        """Add rows in one commit, for tables whose schema is fixed. Without rows nothing is committed.
+
+        The first call makes the table.
+
+        Raises:
+            PublicationRefusedError: the table is a dataset, or the columns are not those of the table.
+            ConflictError: somebody else committed meanwhile.
+        """
+        if self.location.audited:
+            raise PublicationRefusedError(f"{self.location} is a dataset; publish a candidate instead")
+        from pyarrow import parquet
+
+        with self.lock(f"append of run {metadata.get('dp.run_id', 'unknown')}"):
+            view = self._log.view()
+            newest = None if view is None else self._versions.newest_of(view)
+            draft = self.draft(metadata.get("dp.run_id", ""))
+            written = 0
+            with parquet.ParquetWriter(draft.new_file(), rows.schema, compression="zstd") as writer:
+                for batch in rows.to_batches() if hasattr(rows, "to_batches") else rows:
+                    writer.write_batch(batch)
+                    written += batch.num_rows
+            if newest is not None and not written:
+                draft.discard()
+                return newest
+            candidate = draft.seal()
+            if newest is not None and _names(candidate.columns) != _names(newest.columns):
+                draft.discard()
+                raise PublicationRefusedError(
+                    f"{self.location} has the columns {_names(newest.columns)}, not {_names(candidate.columns)}; "
+                    "its columns are fixed"
+                )
+            total = candidate.rows + (0 if newest is None else newest.rows)
+            facts = {"dp.operation": APPEND, "dp.candidate_id": candidate.id, "dp.rows": str(total)}
+            facts["dp.rows_added"] = str(candidate.rows)
+            landed = self._commit(candidate, {**_checked(metadata), **facts}, view, replace=False)
+            return self._settle(candidate, landed, newest)
+
+    def discard(self, candidate: Candidate) -> None:
+        """Remove the files of a candidate that will not be published; the verdict on it stays.
+
+        Raises:
+            UsageError: it was published.
+        """
+        with self.lock(f"discarding candidate {candidate.id}"):
+            view = self._log.view()
+            if view is not None and view.landed(candidate.id) is not None:
+                raise UsageError(f"candidate {candidate.id} of {self.location} was published")
+            record = self._registry.find(candidate.id)
+            if record is not None and record.state == SEALED:
+                record.remove_files()
+                record.mark(REMOVED)
+
+    # -- upkeep ----------------------------------------------------------------------------------------
+
+    def clean(self, grace_seconds: float) -> list[str]:
+        """Remove what dead or held candidates left, once they are older than ``grace_seconds``.
+
+        The grace must be longer than the longest audit. Live files are never touched. Returns the names of the
+        files removed.
+        """
+        with self.lock("cleaning"):
+            return upkeep.clean(self.location, self._log, self._registry, grace_seconds)
+
+    def vacuum(self, retention_hours: int) -> list[str]:
+        """Delete files that no version newer than ``retention_hours`` uses; returns their names.
+
+        Versions that lose files can no longer be read or rolled back to. Readers that hold an old snapshot
+        lose it too, so the retention must be longer than readers live.
+
+        Raises:
+            UsageError: the retention is negative.
+        """
+        with self.lock("vacuum"):
+            return upkeep.vacuum(self.location, self._log, retention_hours)
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    def _commit(
+        self, candidate: Candidate, metadata: dict[str, str], view: View | None, *, replace: bool = True
+    ) -> int:
+        if view is not None:
+            active = set(view.state().files)
+            if taken := [file.path for file in candidate.files if file.path in active]:
+                raise PublicationRefusedError(
+                    f"{', '.join(taken)} of candidate {candidate.id} is already part of {self.location}"
+                )
+        metadata.setdefault("dp.product", self.location.product)
+        metadata.setdefault("dp.published_at", datetime.now(UTC).isoformat())
+        return self._log.commit(
+            view,
+            candidate.files,
+            candidate.columns,
+            replace=replace,
+            mark=candidate.id,
+            metadata=metadata,
+        )
+
+    def _settle(self, candidate: Candidate, version: int, added_to: Snapshot | None = None) -> Snapshot:
+        """Read back what was committed, and put on record that the candidate was published."""
+        old = () if added_to is None else added_to.files
+        rows = candidate.rows + (0 if added_to is None else added_to.rows)
+        snapshot = self._read_back(version, {*candidate.paths, *old}, rows)
+        record = self._registry.find(candidate.id)
+        if record is not None and record.state != PUBLISHED:
+            record.mark(PUBLISHED, version=version)
+        return snapshot
+
+    def _read_back(self, version: int, files: set[str], rows: int) -> Snapshot:
+        found = self._versions.read(next(self._log.commits(version)))
+        if set(found.files) != files or found.rows != rows:
+            raise StoreError(
+                f"{self.location} version {version} does not hold what was committed: {len(found.files)} files "
+                f"and {found.rows} rows instead of {len(files)} and {rows}; roll back"
+            )
+        return found
+
+    def _check_base(self, candidate: Candidate, view: View | None) -> None:
+        newest = None if view is None else next(self._versions.commits_of(view), None)
+        version = None if newest is None else newest.version
+        if version != candidate.base_version:
+            raise ConflictError(
+                f"{self.location}: version {version} was published while candidate {candidate.id} was written "
+                f"on top of version {candidate.base_version}; run again"
+            )
+
+    def _check_bytes(self, target: Snapshot) -> None:
+        expected = target.metadata.get("dp.files_hash")
+        if expected is None:  # an append names only the files that it added
+            return
+        names = [name.rpartition("/")[2] for name in target.files]
+        files, _ = examine(self.location, names)
+        if hash_of(files) != expected:
+            raise StoreError(
+                f"{self.location} version {target.version} no longer holds the bytes that were published; "
+                "choose another version"
+            )
+
+    def _verdict_path(self, candidate: Candidate) -> Path:
+        return self._registry.path(candidate.id).with_suffix(".verdict.json")
+
+
+def _checked(metadata: Mapping[str, str]) -> dict[str, str]:
+    for key, value in metadata.items():
+        if not key.startswith("dp.") or not isinstance(value, str):
+            raise UsageError(
+                f"commit metadata {key!r}: {value!r} is refused; keys begin with dp., values are text"
+            )
+    return dict(metadata)
+
+
+def _names(columns: tuple[Column, ...]) -> str:
+    return ", ".join(f"{column.name} {column.type}" for column in columns)

@@ -1,0 +1,75 @@
+"""Cleaning and retention: removing files without ever touching one that a reader may need."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+from dp_dagster.errors import UsageError
+from dp_dagster.storage.candidate import PUBLISHED, REMOVED, SEALED, WRITING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dp_dagster.storage.candidate import Registry
+    from dp_dagster.storage.location import TableLocation
+    from dp_dagster.storage.log import Log
+
+# How the object store library names a file before it links it to its final name.
+_STAGED_COMMIT = re.compile(r"[^#]+#[0-9]+")
+
+
+def clean(location: TableLocation, log: Log, registry: Registry, grace_seconds: float) -> list[str]:
+    """Remove the files of candidates that were not published and are older than the grace.
+
+    Only files that candidates registered are looked at, and of these only those that the log does not name.
+    Call it under the table's lock.
+    """
+    if grace_seconds < 0:
+        raise UsageError(f"a grace of {grace_seconds:g} seconds is refused; give 0 or more")
+    now = time.time()
+    view = log.view()
+    live: frozenset[str] = frozenset() if view is None else frozenset(view.state().files)
+    removed: list[str] = []
+    for record in registry.all():
+        if record.state not in {WRITING, SEALED} or record.age(now) < grace_seconds:
+            continue
+        landed = None if view is None else view.landed(record.id)
+        if landed is not None:
+            # Its writer died between the commit and this note.
+            record.mark(PUBLISHED, version=landed)
+            continue
+        removed.extend(record.remove_files(keep=live))
+        if record.state == SEALED:
+            record.mark(REMOVED)
+        else:
+            record.forget()
+    for temporary in [*registry.temporaries(), *_staged_commits(location)]:
+        if now - temporary.stat().st_mtime >= grace_seconds:
+            temporary.unlink()
+    return removed
+
+
+def vacuum(location: TableLocation, log: Log, retention_hours: int) -> list[str]:
+    """Delete files that no version newer than the retention uses. Call it under the table's lock."""
+    if retention_hours < 0:
+        raise UsageError(f"a retention of {retention_hours} hours is refused; give 0 or more")
+    view = log.view()
+    if view is None:
+        return []
+    named = log.vacuum(view, retention_hours, dry_run=True, metadata={})
+    # The log goes on naming files that an earlier vacuum deleted; without any left, a commit would say nothing.
+    there = [name for name in named if (location.directory / name).is_file()]
+    if there:
+        log.vacuum(view, retention_hours, dry_run=False, metadata={"dp.operation": "vacuum"})
+    return sorted(name for name in there if not (location.directory / name).exists())
+
+
+def _staged_commits(location: TableLocation) -> list[Path]:
+    """What a writer leaves that was killed while it wrote a commit: never linked to a commit's name."""
+    return sorted(
+        path
+        for path in (location.directory / "_delta_log").glob("*#*")
+        if _STAGED_COMMIT.fullmatch(path.name)
+    )

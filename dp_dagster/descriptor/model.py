@@ -1,0 +1,187 @@
+"""The descriptor as frozen models: what a product declares, before any kind is looked up.
+
+Ports and transforms hold the fields that all kinds share; ``options`` holds the rest, which the kind's own
+``Config`` validates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction  # noqa: TC003 - pydantic reads annotations at run time
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, model_validator
+
+from dp_dagster.descriptor.refresh import RefreshRate
+from dp_dagster.descriptor.values import (
+    Contract,
+    Email,
+    Identifier,
+    KindName,
+    Objectives,
+    OpenMapping,
+    ProductId,
+    Tags,
+    Text,
+    Version,
+    max_invalid,
+    refresh_rate,
+)
+
+Refresh = Annotated[InstanceOf[RefreshRate], BeforeValidator(refresh_rate)]
+Status = Literal["draft", "active", "deprecated", "retired"]
+
+
+class Model(BaseModel):
+    """Base of all parts: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Owner(Model):
+    """Who answers for the product."""
+
+    team: Text = Field(description="The team that owns the product.")
+    email: Email | None = Field(default=None, description="Where to reach the team.")
+
+
+class Support(Model):
+    """Where consumers ask."""
+
+    channel: Text | None = Field(default=None, description="Chat channel.")
+    email: Email | None = Field(default=None, description="Address for questions.")
+    url: Text | None = Field(default=None, description="Page for questions or tickets.")
+
+
+class Quarantine(Model):
+    """How many bad rows may be set aside while the good ones are published."""
+
+    max_invalid: Annotated[InstanceOf[Fraction], BeforeValidator(max_invalid)] = Field(
+        description="Largest share of rows that may fail (`0.5%` or `0.005`), the rest being published."
+    )
+
+
+class _KindModel(Model):
+    """A part whose further keys belong to its kind."""
+
+    options: Mapping[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_options(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        common = cls.keys()
+        known = {key: value for key, value in data.items() if key in common}
+        return {**known, "options": {key: value for key, value in data.items() if key not in common}}
+
+    @classmethod
+    def keys(cls) -> frozenset[str]:
+        """The keys that all kinds share."""
+        return frozenset(cls.model_fields) - {"options"}
+
+
+class InputPort(_KindModel):
+    """Where data comes from."""
+
+    name: Identifier = Field(description="Name of the input, a table for this product's transforms.")
+    type: KindName = Field(description="Kind of input port.")
+    description: str | None = Field(default=None, description="What comes in, in Markdown.")
+    contract: Contract | None = Field(
+        default=None,
+        description="What must hold of the data that comes in: `contracts/inputs.py:RawFlights`.",
+    )
+    refresh_rate: Refresh | None = Field(default=None, description="How often there is something new.")
+
+
+class Transform(_KindModel):
+    """How data is changed on its way."""
+
+    name: Identifier = Field(description="Name of the transform, a table for the transforms after it.")
+    type: KindName = Field(description="Kind of transform.")
+    description: str | None = Field(default=None, description="What it does, in Markdown.")
+
+
+class Dataset(Model):
+    """What is published: a table that keeps a contract."""
+
+    name: Identifier = Field(description="Name of the dataset.")
+    source: Identifier = Field(
+        alias="from", description="The transform, dbt model or input port whose rows are published."
+    )
+    contract: Contract = Field(description="The contract: `contracts/flights.py:Flights`.")
+    key: tuple[Text, ...] = Field(
+        default=(), description="Columns that identify a row. By default the contract's key."
+    )
+    sort_by: tuple[Text, ...] = Field(
+        default=(), description="Columns that the published rows are sorted by."
+    )
+    quarantine: Quarantine | None = Field(
+        default=None, description="Without it, one bad row holds the whole version."
+    )
+    description: str | None = Field(default=None, description="What it is, in Markdown.")
+
+
+class OutputPort(_KindModel):
+    """How consumers reach a dataset."""
+
+    name: Identifier | None = Field(
+        default=None, description="Name of the port. By default the last part of its endpoint."
+    )
+    type: KindName = Field(description="Kind of output port.")
+    dataset: Identifier | None = Field(
+        default=None, description="The dataset behind it. By default the only one."
+    )
+    endpoint: Text | None = Field(default=None, description="Public address, where the kind has one.")
+    description: str | None = Field(default=None, description="Who it is for, in Markdown.")
+    sla: Objectives | None = Field(
+        default=None, description='`"99.9%"` (availability), or objectives by name.'
+    )
+    refresh_rate: Refresh | None = Field(
+        default=None, description="When fresh data is due. By default the product's rate."
+    )
+
+
+class Descriptor(Model):
+    """What ``product.yaml`` declares."""
+
+    api_version: Literal["dp_dagster/v1"] = Field(
+        default="dp_dagster/v1", description="Version of this document's form."
+    )
+    product_id: ProductId = Field(description="Id of the product, unique on the platform.")
+    version: Version = Field(
+        description="Semantic version; its first number is the major version of the ports."
+    )
+    name: Text | None = Field(default=None, description="Name for people.")
+    domain: Text | None = Field(default=None, description="Business domain.")
+    owner: Owner | None = Field(default=None, description="Who answers for the product.")
+    description: str | None = Field(default=None, description="Markdown; the first line is a plain summary.")
+    status: Status = Field(default="active", description="Stage of the product's life.")
+    tags: Tags = Field(default_factory=dict, description="Labels, text to text.")
+    support: Support | None = Field(default=None, description="Where consumers ask.")
+    refresh_rate: Refresh | None = Field(default=None, description="Default rate of all ports.")
+    sla: Objectives | None = Field(default=None, description="Default objectives of all output ports.")
+    alerts: OpenMapping | None = Field(default=None, description="Who is told what. Not evaluated yet.")
+    infrastructure: OpenMapping | None = Field(
+        default=None, description="What the product runs on. Not evaluated yet."
+    )
+    input_ports: tuple[InputPort, ...] = Field(default=(), description="Where data comes from.")
+    transforms: tuple[Transform, ...] = Field(default=(), description="How data is changed.")
+    datasets: tuple[Dataset, ...] = Field(default=(), description="What is published, each with a contract.")
+    output_ports: tuple[OutputPort, ...] = Field(default=(), description="How datasets are reached.")
+
+    @property
+    def major(self) -> int:
+        """The first number of the version."""
+        return int(re.split(r"\.", self.version, maxsplit=1)[0])
+
+    @property
+    def title(self) -> str:
+        """The name for people, or the id."""
+        return self.name or self.product_id
+
+    @property
+    def summary(self) -> str:
+        """The first line of the description; empty without one."""
+        return (self.description or "").strip().partition("\n")[0].strip()

@@ -1,0 +1,176 @@
+"""The types of single values in a descriptor: what is accepted, and what is said about the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from dp_dagster.descriptor.names import VERSION_PATTERN, id_fault
+from dp_dagster.descriptor.refresh import RefreshRate, RefreshRateError, parse
+
+ERROR_TYPE = "dp"
+"""Type of the errors below; their context holds ``said``, ``fix`` and ``at`` (keys below the field)."""
+
+OBJECTIVES = (
+    "availability",
+    "completeness",
+    "end_of_life",
+    "end_of_support",
+    "error_rate",
+    "freshness",
+    "frequency",
+    "general_availability",
+    "latency",
+    "retention",
+    "support_hours",
+    "time_of_availability",
+    "time_to_detect",
+    "time_to_repair",
+    "volume",
+)
+"""What an ``sla`` may promise."""
+
+_EMAIL = re.compile(r"[^@\s<>]+@[^@\s<>]+\.[^@\s<>]+\Z")
+_CONTRACT = re.compile(r"[^:\s][^:]*\.py:[A-Za-z_][A-Za-z0-9_]*\Z")
+_KIND = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
+_TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}\Z")
+_TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}\Z")
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,12})?)\s*%\Z")
+_DECIMAL = re.compile(r"[0-9]{0,3}\.?[0-9]{1,15}(e-[0-9]{1,2})?\Z")
+
+
+def fault(said: str, fix: str = "", at: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    """The error that a validator raises; ``at`` leads from its field to the value at fault."""
+    return PydanticCustomError(ERROR_TYPE, "{said}", {"said": said, "fix": fix, "at": at})
+
+
+def refresh_rate(value: Any) -> RefreshRate:
+    """A refresh rate in its short or long form."""
+    try:
+        return parse(value)
+    except RefreshRateError as error:
+        raise fault(str(error), error.fix, (error.key,) if error.key else ()) from error
+
+
+def max_invalid(value: Any) -> Fraction:
+    """A share of rows: ``0.5%`` or ``0.005``, below 100 %."""
+    fix = "write a percentage such as 0.5% or a share such as 0.005"
+    text = str(value).strip()
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise fault("wants a share of rows", fix)
+    percent = _PERCENT.match(text)
+    if percent:
+        share = Fraction(percent.group(1)) / 100
+    elif _DECIMAL.match(text):
+        share = Fraction(text)
+        if share >= 1:
+            raise fault("is a share of 1 or more", f"as a percentage, write {text}%")
+    else:
+        raise fault("is no share of rows", fix)
+    if share >= 1:
+        raise fault("would publish a dataset of which no row is good", "write less than 100%")
+    return share
+
+
+def _identifier(value: str) -> str:
+    problem = id_fault(value)
+    if problem:
+        raise fault(*problem)
+    return value
+
+
+def _product_id(value: str) -> str:
+    problem = id_fault(value, product=True)
+    if problem:
+        raise fault(*problem)
+    return value
+
+
+def _version(value: Any) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise fault("is a number for YAML", "write a semantic version of three numbers, such as 1.10.0")
+    if not isinstance(value, str):
+        raise fault("wants text", "write a semantic version such as 1.2.0")
+    if len(value) > 100 or not re.match(VERSION_PATTERN, value) or value.endswith("\n"):
+        raise fault("is no semantic version", "write three numbers, such as 1.2.0 or v1.2.0")
+    return value.removeprefix("v")
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise fault("is empty", "write something, or leave the key out")
+    return value
+
+
+def _email(value: str) -> str:
+    if not _EMAIL.match(value):
+        raise fault("is no e-mail address", "write name@example.com")
+    return value
+
+
+def _contract(value: str) -> str:
+    if not _CONTRACT.match(value):
+        raise fault("names no contract", "write file.py:Name, such as contracts/flights.py:Flights")
+    return value
+
+
+def _kind(value: str) -> str:
+    if not _KIND.match(value):
+        raise fault("is no kind", "write a kind such as SQL or FILES")
+    return value.upper().replace("-", "_")
+
+
+def _tags(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise fault("wants a mapping", "write tags as `name: value`")
+    for key, label in value.items():
+        if not _TAG_KEY.match(key):
+            raise fault("is no name for a tag", "use up to 63 letters, digits, _ . and -", (key,))
+        if not isinstance(label, str):
+            raise fault("wants text", "write it in quotes", (key,))
+        if not _TAG_VALUE.match(label):
+            raise fault("is no value for a tag", "use up to 63 letters, digits, _ . and -", (key,))
+    return dict(value)
+
+
+def _availability(value: Any, at: tuple[str | int, ...]) -> None:
+    match = _PERCENT.match(value) if isinstance(value, str) else None
+    if match is None or not 0 < Fraction(match.group(1)) <= 100:
+        raise fault("is no availability", 'write a percentage of up to 100, such as "99.9%"', at)
+
+
+def _objectives(value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        for name, objective in value.items():
+            if name not in OBJECTIVES:
+                raise fault("unknown objective", f"known objectives: {', '.join(OBJECTIVES)}", (name,))
+            if objective is None:
+                raise fault("is empty", "write what is promised", (name,))
+            if name == "availability" and not isinstance(objective, Mapping):
+                _availability(objective, (name,))
+        return dict(value)
+    _availability(value, ())
+    return {"availability": value}
+
+
+def _open(value: Any) -> Any:
+    if not isinstance(value, Mapping | list | tuple):
+        raise fault("wants a mapping or a list", "write `name: value` lines or `- ` items")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_text)]
+Identifier = Annotated[str, AfterValidator(_identifier)]
+ProductId = Annotated[str, AfterValidator(_product_id)]
+Version = Annotated[str, BeforeValidator(_version)]
+Email = Annotated[str, AfterValidator(_email)]
+Contract = Annotated[str, AfterValidator(_contract)]
+KindName = Annotated[str, AfterValidator(_kind)]
+Tags = Annotated[Mapping[str, str], BeforeValidator(_tags)]
+Objectives = Annotated[Mapping[str, Any], BeforeValidator(_objectives)]
+OpenMapping = Annotated[Any, AfterValidator(_open)]

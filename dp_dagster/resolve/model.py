@@ -1,0 +1,196 @@
+"""A product as everything else sees it: its kinds found, its contracts compiled, its order settled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from dp_dagster.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from fractions import Fraction
+    from pathlib import Path
+
+    from dp_dagster.contracts.model import Contract
+    from dp_dagster.descriptor import model as declared
+    from dp_dagster.descriptor.refresh import RefreshRate
+    from dp_dagster.ports.base import InputPort, OutputPort
+    from dp_dagster.settings import Settings
+    from dp_dagster.transforms.base import Transform
+
+LineState = Literal["active", "not installed", "not evaluated", "refused"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One value of the descriptor, and what becomes of it.
+
+    Attributes:
+        path: ``output_ports[0].sla``.
+        number: Line in the file, from 1; 0 where the descriptor stands in no file.
+        value: As its author wrote it, so a reference to a variable and not the variable's value.
+        state: What becomes of it.
+        reason: Why it is not active; empty when it is.
+    """
+
+    path: str
+    number: int
+    value: str
+    state: LineState = "active"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ResolvedInput:
+    """An input port that can be read."""
+
+    name: str
+    port: InputPort[Any]
+    config: Any
+    contract: Contract | None
+    declaration: declared.InputPort
+    refresh: RefreshRate | None
+
+
+@dataclass(frozen=True)
+class ResolvedTransform:
+    """A transform that can run. ``depends_on`` names inputs and relations; ``provides`` its own relations."""
+
+    name: str
+    transform: Transform[Any]
+    config: Any
+    depends_on: tuple[str, ...]
+    declaration: declared.Transform
+    provides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ResolvedDataset:
+    """A dataset. ``max_invalid`` is ``None`` where one bad row holds the version."""
+
+    name: str
+    source: str
+    contract: Contract
+    key: tuple[str, ...]
+    sort_by: tuple[str, ...]
+    max_invalid: Fraction | None
+    declaration: declared.Dataset
+
+
+@dataclass(frozen=True)
+class ResolvedOutput:
+    """An output port.
+
+    Only a port whose ``state`` is ``active`` has port, config and dataset for sure, and a refresh rate that
+    is watched. ``sla`` holds what is promised by objective; nothing of it is measured yet.
+    """
+
+    name: str
+    port: OutputPort[Any] | None
+    config: Any
+    dataset: ResolvedDataset | None
+    refresh: RefreshRate | None
+    sla: Mapping[str, Any]
+    declaration: declared.OutputPort
+    state: LineState
+    reason: str = ""
+
+
+_NamedT = TypeVar("_NamedT", ResolvedInput, ResolvedTransform, ResolvedDataset, ResolvedOutput)
+
+
+@dataclass(frozen=True)
+class ResolvedProduct:
+    """A product that can run.
+
+    Attributes:
+        descriptor: What it declares.
+        root: Its folder.
+        path: Its descriptor's file.
+        settings: Of the platform.
+        inputs: Input ports whose kinds are installed.
+        transforms: In an order in which each stands after what it reads.
+        datasets: As declared.
+        ports: All output ports, declared-only ones included; :attr:`active_ports` can be projected.
+        lines: Every leaf of the descriptor, in order.
+    """
+
+    descriptor: declared.Descriptor
+    root: Path
+    path: Path
+    settings: Settings
+    inputs: tuple[ResolvedInput, ...]
+    transforms: tuple[ResolvedTransform, ...]
+    datasets: tuple[ResolvedDataset, ...]
+    ports: tuple[ResolvedOutput, ...]
+    lines: tuple[Line, ...]
+
+    @property
+    def id(self) -> str:
+        """The product's id."""
+        return self.descriptor.product_id
+
+    @property
+    def version(self) -> str:
+        """Semantic version, without a leading v."""
+        return self.descriptor.version
+
+    @property
+    def major(self) -> int:
+        """Major version, that of assets and storage paths."""
+        return self.descriptor.major
+
+    @property
+    def active_ports(self) -> tuple[ResolvedOutput, ...]:
+        """Output ports that can be projected."""
+        return tuple(port for port in self.ports if port.state == "active")
+
+    def input(self, name: str) -> ResolvedInput:
+        """The input port of that name; ``UsageError`` if there is none."""
+        return _named(self.inputs, name, f"input port of {self.id}")
+
+    def dataset(self, name: str) -> ResolvedDataset:
+        """The dataset of that name; ``UsageError`` if there is none."""
+        return _named(self.datasets, name, f"dataset of {self.id}")
+
+    def transform(self, name: str) -> ResolvedTransform:
+        """The transform declared under that name; ``UsageError`` if there is none."""
+        return _named(self.transforms, name, f"transform of {self.id}")
+
+    def port(self, name: str) -> ResolvedOutput:
+        """The output port of that name; ``UsageError`` if there is none."""
+        return _named(self.ports, name, f"output port of {self.id}")
+
+    def transform_providing(self, relation: str) -> ResolvedTransform:
+        """The transform that makes a relation (its own name, or a dbt model); ``UsageError`` if none does."""
+        for transform in self.transforms:
+            if relation in transform.provides:
+                return transform
+        known = ", ".join(name for transform in self.transforms for name in transform.provides)
+        raise UsageError(f"no transform of {self.id} makes {relation}; there are {known or 'none'}")
+
+    def inputs_of(self, relation: str) -> tuple[str, ...]:
+        """Names of the input ports that a relation is made from, directly or not, in order of declaration."""
+        names = {declared.name for declared in self.inputs}
+        found: set[str] = set()
+        seen: set[str] = set()
+        waiting = [relation]
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if name in names:
+                found.add(name)
+            else:
+                waiting.extend(self.transform_providing(name).depends_on)
+        return tuple(declared.name for declared in self.inputs if declared.name in found)
+
+
+def _named(items: Iterable[_NamedT], name: str, what: str) -> _NamedT:
+    for item in items:
+        if item.name == name:
+            return item
+    known = ", ".join(item.name for item in items)
+    raise UsageError(f"{name} is no {what}; there are {known or 'none'}")

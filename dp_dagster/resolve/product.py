@@ -1,0 +1,375 @@
+"""One product: its descriptor's parts joined with kinds, contracts and each other."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from dp_dagster.descriptor.loading import inline_draft, read_draft
+from dp_dagster.descriptor.names import id_fault
+from dp_dagster.descriptor.problems import suggestion
+from dp_dagster.registry import Registry
+from dp_dagster.resolve.kinds import Configured, ask, configure, note_faults
+from dp_dagster.resolve.lines import States
+from dp_dagster.resolve.model import (
+    ResolvedDataset,
+    ResolvedInput,
+    ResolvedOutput,
+    ResolvedProduct,
+    ResolvedTransform,
+)
+from dp_dagster.resolve.order import ordered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from dp_dagster.contracts.model import Contract
+    from dp_dagster.descriptor.loading import Draft
+    from dp_dagster.descriptor.model import Dataset, InputPort, OutputPort, Transform
+    from dp_dagster.descriptor.paths import Keys
+    from dp_dagster.resolve.model import LineState
+    from dp_dagster.settings import Settings
+
+MODULE_PREFIX = "dp_dagster_products"
+
+_NO_SLA = "objectives are not measured yet; freshness is, by refresh_rate"
+_NO_ALERTS = "alerts are not sent yet"
+_NO_INFRASTRUCTURE = "infrastructure is not planned or applied yet"
+_NO_DATASET = "declared only: the product has no datasets"
+
+
+def resolve(path: Path, settings: Settings, registry: Registry | None = None) -> ResolvedProduct:
+    """Resolve the product in a folder (or of a descriptor's file).
+
+    Args:
+        path: The folder, or the descriptor.
+        settings: Of the platform.
+        registry: The kinds that there are; by default those of the installed packages.
+
+    Raises:
+        DescriptorError: with every problem found.
+    """
+    return _Resolver(read_draft(path), settings, registry or Registry.load()).resolved()
+
+
+def resolve_inline(
+    data: Mapping[str, Any], root: Path, settings: Settings, *, label: str, registry: Registry | None = None
+) -> ResolvedProduct:
+    """Resolve a descriptor that stands in another document.
+
+    Args:
+        data: Its values.
+        root: The product's folder.
+        settings: Of the platform.
+        label: Name of the document around it, for messages.
+        registry: The kinds that there are; by default those of the installed packages.
+
+    Raises:
+        DescriptorError: with every problem found.
+    """
+    return _Resolver(inline_draft(data, root, label), settings, registry or Registry.load()).resolved()
+
+
+class _Resolver:
+    def __init__(self, draft: Draft, settings: Settings, registry: Registry) -> None:
+        self.draft = draft
+        self.settings = settings
+        self.registry = registry
+        self.states = States()
+        self.not_installed: dict[str, str] = {}
+        """Inputs and transforms that nothing may read, and why."""
+
+    def resolved(self) -> ResolvedProduct:
+        """Go through the parts, each after what it needs.
+
+        Raises:
+            DescriptorError: with every problem found.
+        """
+        inputs = self._inputs()
+        transforms = self._transforms([one.name for one in inputs])
+        relations = {one.name for one in inputs} | {name for one in transforms for name in one.provides}
+        datasets = self._datasets(relations)
+        outputs = self._outputs({dataset.name: dataset for dataset in datasets})
+        self._mark_product(active=bool(inputs) or any(port.state == "active" for port in outputs))
+        loaded = self.draft.finish()
+        return ResolvedProduct(
+            descriptor=loaded.descriptor,
+            root=self.draft.root,
+            path=self.draft.path,
+            settings=self.settings,
+            inputs=tuple(inputs),
+            transforms=tuple(transforms),
+            datasets=tuple(datasets),
+            ports=tuple(outputs),
+            lines=self.states.lines(loaded.document),
+        )
+
+    # -- inputs -----------------------------------------------------------------------------------------
+
+    def _inputs(self) -> list[ResolvedInput]:
+        found = []
+        for number, part in self.draft.inputs.items():
+            keys: Keys = ("input_ports", number)
+            configured = configure(self.draft, self.registry, keys, part)
+            contract = self._contract(part.contract, keys) if part.contract else None
+            if configured is None:
+                continue
+            if configured.plugin is None:
+                self._mark_not_installed(keys, part, configured)
+                continue
+            plugin, config = configured.plugin, configured.config
+            note_faults(self.draft, keys, partial(plugin.check, config, self.draft.root))
+            refresh = part.refresh_rate or (self.draft.head.refresh_rate if self.draft.head else None)
+            found.append(ResolvedInput(part.name, plugin, config, contract, part, refresh))
+        return found
+
+    # -- transforms -------------------------------------------------------------------------------------
+
+    def _transforms(self, inputs: list[str]) -> list[ResolvedTransform]:
+        from dp_dagster.transforms.base import TransformPlace
+
+        sound: list[tuple[Keys, Transform, Configured, TransformPlace, tuple[str, ...]]] = []
+        for number, part in self.draft.transforms.items():
+            keys: Keys = ("transforms", number)
+            configured = configure(self.draft, self.registry, keys, part)
+            if configured is None:
+                continue
+            if configured.plugin is None:
+                self._mark_not_installed(keys, part, configured)
+                continue
+            place = TransformPlace(part.name, self.draft.product_id, self.draft.root, self.settings)
+            plugin, config = configured.plugin, configured.config
+            if note_faults(self.draft, keys, partial(plugin.check, config, place)):
+                provides = ask(self.draft, keys, partial(_distinct, plugin.provides, config, place), ())
+                sound.append((keys, part, configured, place, provides))
+        self._unique_relations(inputs, sound)
+        # Names of faulty parts count as known: their own fault is told already.
+        declared = {*inputs, *self.draft.names("input_ports")}
+        known = declared | {*self.draft.names("transforms")} | {name for one in sound for name in one[4]}
+        resolved: dict[str, ResolvedTransform] = {}
+        for keys, part, configured, place, provides in sound:
+            plugin, config = configured.plugin, configured.config
+            # dbt finds the order of its models by itself; from outside it reads input ports alone.
+            readable = frozenset(declared if plugin.runs_in == "dbt" else known)
+            needs = ask(
+                self.draft,
+                keys,
+                partial(_distinct, plugin.depends_on, config, place, readable),
+            )
+            if needs is None:
+                continue
+            if plugin.runs_in == "dbt" and any(need in self.not_installed for need in needs):
+                needs = tuple(need for need in needs if need not in self.not_installed)
+            self._refuse_not_installed(keys, needs)
+            resolved[part.name] = ResolvedTransform(part.name, plugin, config, needs, part, provides)
+        return self._in_order(resolved)
+
+    def _unique_relations(self, inputs: list[str], sound: list[Any]) -> None:
+        owners: dict[str, str] = {name: f"input port {name}" for name in inputs}
+        for keys, part, _, _, provides in sound:
+            for relation in provides:
+                if relation != part.name:
+                    fault = id_fault(relation)
+                    if fault is not None:
+                        self.draft.add(keys, f"makes {relation!r}: {fault[0]}", fault[1])
+                if relation in owners and (relation != part.name or "input port" not in owners[relation]):
+                    self.draft.add(
+                        keys, f"makes {relation}, as {owners[relation]} does", "give each a name of its own"
+                    )
+                owners.setdefault(relation, f"transform {part.name}")
+
+    def _in_order(self, resolved: dict[str, ResolvedTransform]) -> list[ResolvedTransform]:
+        owner = {relation: one.name for one in resolved.values() for relation in one.provides}
+        needs = {
+            one.name: [owner[need] for need in one.depends_on if need in owner] for one in resolved.values()
+        }
+        order, circles = ordered(needs)
+        for circle in circles:
+            number = next(n for n, part in self.draft.transforms.items() if part.name == circle[0])
+            self.draft.add(
+                ("transforms", number),
+                f"needs itself: {' -> '.join(circle)}",
+                "take one of them out of the circle",
+            )
+        return [resolved[name] for name in order]
+
+    # -- datasets ---------------------------------------------------------------------------------------
+
+    def _datasets(self, relations: set[str]) -> list[ResolvedDataset]:
+        found = []
+        # A faulty transform may make relations that nobody can know yet.
+        knowable = not self._has_faulty("transforms")
+        faulty_inputs = {*self.draft.names("input_ports")} - relations
+        for number, part in self.draft.datasets.items():
+            keys: Keys = ("datasets", number)
+            if part.source in self.not_installed:
+                self._refuse_not_installed((*keys, "from"), (part.source,))
+            elif part.source not in relations and knowable and part.source not in faulty_inputs:
+                self.draft.add(
+                    (*keys, "from"),
+                    f"{part.source} is no transform and no input port of the product",
+                    suggestion(part.source, relations),
+                )
+            contract = self._contract(part.contract, keys)
+            if contract is None:
+                continue
+            key = self._key(part, keys, contract)
+            self._known_columns(part.sort_by, (*keys, "sort_by"), contract)
+            share = part.quarantine.max_invalid if part.quarantine else None
+            found.append(ResolvedDataset(part.name, part.source, contract, key, part.sort_by, share, part))
+        return found
+
+    def _has_faulty(self, part: str) -> bool:
+        return any(problem.field.startswith(f"{part}[") for problem in self.draft.problems)
+
+    def _key(self, part: Dataset, keys: Keys, contract: Contract) -> tuple[str, ...]:
+        key = part.key or contract.key
+        if not key:
+            self.draft.add(
+                (*keys, "key"),
+                "is missing, and the contract has none",
+                "name the columns that identify a row",
+            )
+            return ()
+        place: Keys = (*keys, "key")
+        if not self._known_columns(part.key, place, contract):
+            return key
+        proven = any(
+            rule.kind == "unique" and rule.severity == "error" and set(rule.columns) <= set(key)
+            for rule in contract.rules
+        )
+        names = ", ".join(key)
+        if not proven:
+            self.draft.add(
+                place,
+                f"nothing in {contract.source} proves that {names} identifies a row",
+                f"make it unique there: {_unique_hint(key)}",
+            )
+        nullable = [name for name in key if (column := contract.column(name)) and column.nullable]
+        if nullable:
+            self.draft.add(
+                place,
+                f"{', '.join(nullable)} may be null in {contract.source}",
+                "a key may not: nullable=False",
+            )
+        return key
+
+    def _known_columns(self, names: tuple[str, ...], keys: Keys, contract: Contract) -> bool:
+        known = [column.name for column in contract.columns]
+        missing = [(number, name) for number, name in enumerate(names) if name not in known]
+        for number, name in missing:
+            self.draft.add(
+                (*keys, number), f"{name} is no column of {contract.source}", suggestion(name, known)
+            )
+        repeated = {name for name in names if names.count(name) > 1}
+        if repeated:
+            self.draft.add(keys, f"names {', '.join(sorted(repeated))} twice", "name each column once")
+        return not missing and not repeated
+
+    def _contract(self, reference: str, keys: Keys) -> Contract | None:
+        from dp_dagster.contracts.load import load_contract
+        from dp_dagster.folder import missing_file
+
+        root = self.draft.root
+        file = reference.rpartition(":")[0]
+        if not note_faults(self.draft, keys, lambda: missing_file("contract", file, root)):
+            return None
+        contract: Contract | None = ask(
+            self.draft,
+            (*keys, "contract"),
+            lambda: load_contract(
+                reference,
+                product_root=root,
+                cache_directory=self.settings.contract_cache,
+                module_prefix=f"{MODULE_PREFIX}.{self.draft.product_id}",
+            ),
+        )
+        return contract
+
+    # -- outputs ----------------------------------------------------------------------------------------
+
+    def _outputs(self, datasets: dict[str, ResolvedDataset]) -> list[ResolvedOutput]:
+        found = []
+        head = self.draft.head
+        for number, part in self.draft.outputs.items():
+            keys: Keys = ("output_ports", number)
+            configured = configure(self.draft, self.registry, keys, part, further={"endpoint": part.endpoint})
+            if configured is None:
+                continue
+            state, reason = self._output_state(keys, part, configured)
+            if state == "not installed":
+                self._mark_not_installed(keys, part, configured, reason)
+            elif state != "active":
+                self.states.mark(keys, state, reason)
+            if part.sla is not None:
+                self.states.mark((*keys, "sla"), "not evaluated", _NO_SLA if state == "active" else reason)
+            if part.refresh_rate is not None and state != "active":
+                self.states.mark(
+                    (*keys, "refresh_rate"), "not evaluated", f"nothing is published here: {reason}"
+                )
+            refresh = part.refresh_rate or (head.refresh_rate if head else None)
+            found.append(
+                ResolvedOutput(
+                    name=part.name or "",
+                    port=configured.plugin,
+                    config=configured.config,
+                    dataset=datasets.get(part.dataset or ""),
+                    refresh=refresh if state == "active" else None,
+                    sla={**((head.sla if head else None) or {}), **(part.sla or {})},
+                    declaration=part,
+                    state=state,
+                    reason=reason,
+                )
+            )
+        return found
+
+    def _output_state(self, keys: Keys, part: OutputPort, configured: Configured) -> tuple[LineState, str]:
+        plugin, config = configured.plugin, configured.config
+        if plugin is None:
+            return "not installed", configured.kind.reason
+        note_faults(self.draft, keys, lambda: plugin.check(config, self.draft.root))
+        missing = ask(self.draft, keys, lambda: plugin.missing(config))
+        if missing is not None:
+            return "not installed", str(missing)
+        return ("active", "") if part.dataset else ("not evaluated", _NO_DATASET)
+
+    # -- states -----------------------------------------------------------------------------------------
+
+    def _mark_not_installed(
+        self,
+        keys: Keys,
+        part: InputPort | OutputPort | Transform,
+        configured: Configured,
+        reason: str | None = None,
+    ) -> None:
+        reason = reason or configured.kind.reason
+        self.states.mark(keys, "not installed", reason)
+        if "auth" in part.options:
+            self.states.mark(
+                (*keys, "auth"), "not evaluated", "nothing is served until the kind is installed"
+            )
+        if keys[0] != "output_ports":
+            self.not_installed[part.name or ""] = f"kind {configured.kind.name} {reason}"
+
+    def _refuse_not_installed(self, keys: Keys, needs: tuple[str, ...]) -> None:
+        for need in needs:
+            if need in self.not_installed:
+                self.draft.add(keys, f"reads {need}, which is not installed", self.not_installed[need])
+
+    def _mark_product(self, *, active: bool) -> None:
+        self.states.mark(("sla",), "not evaluated", _NO_SLA)
+        self.states.mark(("alerts",), "not evaluated", _NO_ALERTS)
+        self.states.mark(("infrastructure",), "not evaluated", _NO_INFRASTRUCTURE)
+        if not active:
+            self.states.mark(("refresh_rate",), "not evaluated", "no port of the product is active")
+
+
+def _distinct(question: Callable[..., Iterable[str]], *arguments: Any) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(question(*arguments)))
+
+
+def _unique_hint(key: tuple[str, ...]) -> str:
+    if len(key) == 1:
+        return f"{key[0]} = pa.Field(unique=True)"
+    return f"unique = {list(key)} in its Config"

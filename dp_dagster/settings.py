@@ -1,0 +1,164 @@
+"""What belongs to no single product: where products, data and records are, and how long to wait.
+
+Settings come from ``[tool.dp_dagster]`` of ``pyproject.toml`` or from ``dp_dagster.toml``, whichever is found
+first on the way up from the working directory, and each can be overridden by an environment variable.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dp_dagster.errors import SettingsError
+
+FILE_NAME = "dp_dagster.toml"
+ENVIRONMENT_PREFIX = "DP_"
+
+
+class Settings(BaseModel):
+    """The platform's settings; every value below is also settable as ``DP_<NAME IN CAPITALS>``.
+
+    Relative folders start at ``project_root``; once built, ``storage`` and ``state_directory`` are absolute.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    project_root: Path = Field(
+        description="Folder of the settings file; the folder searched from, where there is no such file. "
+        "Found, never set."
+    )
+    products: tuple[str, ...] = Field(
+        default=("products/*",),
+        description="Patterns of product folders (or of descriptor files), relative to the project. "
+        "In DP_PRODUCTS several are separated as in PATH.",
+    )
+    storage: str = Field(
+        default="data", description="Folder that holds all published data, one folder a product."
+    )
+    state_directory: Path = Field(
+        default=Path(".dp"),
+        description="Folder for what can be made again: work databases, compiled contracts, the project's "
+        "Dagster home.",
+    )
+    records_url: str | None = Field(
+        default=None,
+        description="SQLAlchemy URL of the records (verdicts, publications). Default: a SQLite file, "
+        "records.db, in the storage folder.",
+    )
+    environment: str = Field(
+        default="development", description="Name of this environment, shown and recorded.", min_length=1
+    )
+    lock_timeout: float = Field(
+        default=60.0, ge=0, description="Seconds to wait for another writer of the same dataset."
+    )
+    candidate_grace: float = Field(
+        default=86_400.0,
+        ge=0,
+        description="Seconds after which files of a run that never published are cleaned up. Longer than the "
+        "longest audit.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or "project_root" not in data:
+            return data
+        values = dict(data)
+        root = Path(values["project_root"]).absolute()
+        values["project_root"] = root
+        storage = values.get("storage", cls.model_fields["storage"].default)
+        if isinstance(storage, str):
+            values["storage"] = str(_local_folder(storage, root))
+        state = values.get("state_directory", cls.model_fields["state_directory"].default)
+        if isinstance(state, str | Path):
+            values["state_directory"] = root / Path(state).expanduser()
+        return values
+
+    @classmethod
+    def load(cls, start: Path | None = None) -> Settings:
+        """Find and read the settings that hold for ``start`` (default: the working directory).
+
+        Raises:
+            SettingsError: the file does not parse, a key is unknown or a value is wrong; names the file or
+                the environment variable.
+        """
+        folder = (start or Path.cwd()).absolute()
+        if folder.is_file():
+            folder = folder.parent
+        source, values = _read(folder)
+        _refuse_unknown(source, values)
+        origins = dict.fromkeys(values, str(source))
+        for name in cls.model_fields:
+            variable = ENVIRONMENT_PREFIX + name.upper()
+            if name != "project_root" and variable in os.environ:
+                text = os.environ[variable]
+                values[name] = tuple(filter(None, text.split(os.pathsep))) if name == "products" else text
+                origins[name] = f"environment variable {variable}"
+        try:
+            return cls(project_root=source.parent if source else folder, **values)
+        except ValidationError as error:
+            lines = []
+            for detail in error.errors(include_url=False, include_context=False):
+                name = str(detail["loc"][0]) if detail["loc"] else "storage"
+                lines.append(f"{origins.get(name, 'settings')}: {name}: {detail['msg']}")
+            raise SettingsError("\n".join(lines)) from None
+
+    @property
+    def resolved_records_url(self) -> str:
+        """URL of the records, the default filled in."""
+        return self.records_url or f"sqlite:///{self.storage}/records.db"
+
+    @property
+    def contract_cache(self) -> Path:
+        """Folder of compiled contracts."""
+        return self.state_directory / "cache" / "contracts"
+
+
+def _local_folder(storage: str, root: Path) -> Path:
+    parts = urlsplit(storage)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    if "://" in storage:
+        raise ValueError(
+            f"{parts.scheme}:// is not a storage that this version can publish to; give a local folder"
+        )
+    if not storage.strip():
+        raise ValueError("is empty; give a local folder")
+    return Path(os.path.normpath(root / Path(storage).expanduser()))
+
+
+def _read(folder: Path) -> tuple[Path | None, dict[str, Any]]:
+    for place in (folder, *folder.parents):
+        own, project = place / FILE_NAME, place / "pyproject.toml"
+        if own.is_file():
+            return own, _parse(own)
+        if project.is_file():
+            tool = _parse(project).get("tool", {})
+            if "dp_dagster" in tool:
+                section = tool["dp_dagster"]
+                if not isinstance(section, dict):
+                    raise SettingsError(f"{project}: tool.dp_dagster: wants a table")
+                return project, section
+    return None, {}
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def _refuse_unknown(source: Path | None, values: Mapping[str, Any]) -> None:
+    known = [name for name in Settings.model_fields if name != "project_root"]
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise SettingsError(
+            "\n".join(f"{source}: {name}: unknown key; known keys: {', '.join(known)}" for name in unknown)
+        )

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dp_dagster.errors import UsageError
+from dp_dagster.errors import SettingsError, UsageError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _AREA = re.compile(r"(?:input|transform|v[0-9]+/(?:dataset|quarantine))/[A-Za-z_][A-Za-z0-9_]*")
@@ -24,8 +24,17 @@ def check_name(what: str, name: str) -> str:
 
 
 def product_directory(root: str, product: str) -> Path:
-    """The folder of one product below the storage root."""
-    return Path(root).absolute() / check_name("product", product)
+    """The folder of one product below the storage root.
+
+    Raises:
+        SettingsError: the root is a folder that Delta tables cannot be in.
+        UsageError: the product's id is not a name.
+    """
+    folder = Path(root).absolute()
+    if "%" in str(folder):
+        # deltalake writes to such a folder and then looks for it unescaped.
+        raise SettingsError(f"storage {folder} has a percent sign in its path; choose a folder without one")
+    return folder / check_name("product", product)
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,7 @@ class Log:
 
     def __init__(self, location: TableLocation) -> None:
         self.location = location
-        # As a URL: in a plain path, deltalake takes a percent sign for an escape.
-        self._url = location.directory.as_uri()
+        self._url = location.uri
 
     def exists(self) -> bool:
         """Whether a first commit is there."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     import duckdb
@@ -114,6 +115,10 @@ class InputPort(ABC, Generic[ConfigT]):
         """Where the data comes from, for people; never holds a secret."""
         return self.kind
 
+    def badges(self, config: ConfigT) -> frozenset[str]:
+        """Technologies to show as badges in the Dagster UI; at most two."""
+        return frozenset({self.kind.lower()})
+
     def lands(self, config: ConfigT, *, audited: bool) -> bool:
         """Whether data is copied into the product's store before it is read.
 
@@ -130,6 +135,13 @@ class InputPort(ABC, Generic[ConfigT]):
         Raises:
             InputError: there is nothing to read, with the place looked at.
         """
+
+    def available_since(self, config: ConfigT, context: InputContext, shown: str | None) -> datetime | None:
+        """When something newer than the fingerprint ``shown`` became available, where the kind can tell.
+
+        ``None`` where nothing newer is there, or where it cannot be told.
+        """
+        return None
 
     def write(
         self, config: ConfigT, context: InputContext, connection: duckdb.DuckDBPyConnection, destination: Path
@@ -216,6 +228,10 @@ class OutputPort(ABC, Generic[ConfigT]):
     def check(self, config: ConfigT, product_root: Path) -> Iterable[Fault]:
         """Faults that can be known without projecting. Default: none."""
         return ()
+
+    def badges(self, config: ConfigT) -> frozenset[str]:
+        """Technologies to show as badges in the Dagster UI; at most two."""
+        return frozenset({self.kind.lower()})
 
     def missing(self, config: ConfigT) -> Missing | None:
         """What this configuration needs that is not there; ``None`` when it can work."""

@@ -47,6 +47,10 @@ class Transform(ABC, Generic[ConfigT]):
     Config: ClassVar[type[KindConfig]]
     runs_in: ClassVar[Literal["session", "dbt"]] = "session"
 
+    def badges(self, config: ConfigT) -> frozenset[str]:
+        """Technologies to show as badges in the Dagster UI; at most two."""
+        return frozenset({self.kind.lower()})
+
     def check(self, config: ConfigT, place: TransformPlace) -> Iterable[Fault]:
         """Faults that can be known without running: a missing file, a path that leaves the folder."""
         return ()

@@ -36,6 +36,10 @@ class SqlTransform(Transform[SqlConfig]):
     summary = "one SELECT in DuckDB's dialect"
     Config: ClassVar[type[KindConfig]] = SqlConfig
 
+    def badges(self, config: SqlConfig) -> frozenset[str]:
+        """SQL, on DuckDB."""
+        return frozenset({"sql", "duckdb"})
+
     def check(self, config: SqlConfig, place: TransformPlace) -> Iterable[Fault]:
         """The file must lie in the product's folder."""
         return missing_file("path", config.path, place.product_root)

@@ -7,6 +7,7 @@ import importlib.util
 import shutil
 import tempfile
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import unquote, urlsplit
@@ -99,6 +100,10 @@ class FilesInput(InputPort[FilesConfig]):
             return config.path
         return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
+    def badges(self, config: FilesConfig) -> frozenset[str]:
+        """The format."""
+        return frozenset({_format(config) or "file"})
+
     def lands(self, config: FilesConfig, *, audited: bool) -> bool:
         """Parquet that lies on a local disk and carries no contract is read where it lies."""
         return audited or _format(config) != "parquet" or _is_remote(config.path)
@@ -109,6 +114,15 @@ class FilesInput(InputPort[FilesConfig]):
         for name, size, changed in self._listing(config, context):
             digest.update(f"{name}\0{size}\0{changed}\n".encode())
         return digest.hexdigest()[:32]
+
+    def available_since(
+        self, config: FilesConfig, context: InputContext, shown: str | None
+    ) -> datetime | None:
+        """When the newest local file changed; files behind other URLs do not all tell."""
+        if _is_remote(config.path) or self.fingerprint(config, context) == shown:
+            return None
+        changed = max(path.stat().st_mtime for path in self._local_paths(config, context))
+        return datetime.fromtimestamp(changed, UTC)
 
     def write(
         self,

@@ -11,6 +11,8 @@ from dp_dagster.errors import InputError
 from dp_dagster.ports.base import InputContext, InputPort, KindConfig, Pinned, UpstreamPort
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from dp_dagster.storage.manifest import PortEntry
 
 _PATTERN = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*@[0-9]+$"
@@ -41,6 +43,10 @@ class ProductInput(InputPort[ProductConfig]):
         """``product.port@major``."""
         return config.port
 
+    def badges(self, config: ProductConfig) -> frozenset[str]:
+        """A data product."""
+        return frozenset({"dataproduct"})
+
     def lands(self, config: ProductConfig, *, audited: bool) -> bool:
         """Never: committed files do not change, so a contract of the consumer's own is proven in place."""
         return False
@@ -48,6 +54,25 @@ class ProductInput(InputPort[ProductConfig]):
     def fingerprint(self, config: ProductConfig, context: InputContext) -> str:
         """The version that the port shows."""
         return str(self._entry(config, context).version)
+
+    def available_since(
+        self, config: ProductConfig, context: InputContext, shown: str | None
+    ) -> datetime | None:
+        """When the first version after ``shown`` was committed."""
+        from dp_dagster.storage import Table, TableLocation
+
+        entry = self._entry(config, context)
+        if shown == str(entry.version):
+            return None
+        seen = int(shown) if shown else entry.version - 1
+        location = TableLocation(context.settings.storage, self.upstream(config).product, entry.area)
+        # Only as far back as what is missing, not the whole history.
+        missing = [
+            publication.at
+            for publication in Table(location).history(limit=max(entry.version - seen, 1))
+            if publication.version > seen
+        ]
+        return min(missing, default=None)
 
     def pin(self, config: ProductConfig, context: InputContext) -> Pinned:
         """The files of the version that the port shows now."""
@@ -67,6 +92,7 @@ class ProductInput(InputPort[ProductConfig]):
                 "port": upstream.port,
                 "major": upstream.major,
                 "version": snapshot.version,
+                "fingerprint": str(snapshot.version),
                 "product_version": snapshot.metadata.get("dp.product_version", ""),
                 "published_at": entry.published_at,
             },
@@ -83,8 +109,8 @@ class ProductInput(InputPort[ProductConfig]):
                 f"{what}: product {upstream.product} has published nothing at {context.settings.storage}; "
                 f"run it first: dp run {upstream.product}"
             )
-        ports = manifest.ports.get(f"v{upstream.major}", {})
-        if upstream.port not in ports:
+        entry = manifest.port(upstream.major, upstream.port)
+        if entry is None:
             known = ", ".join(
                 f"{name}@{major[1:]}"
                 for major, entries in sorted(manifest.ports.items())
@@ -94,4 +120,4 @@ class ProductInput(InputPort[ProductConfig]):
                 f"{what}: product {upstream.product} has no output port {upstream.port}@{upstream.major}; "
                 f"it has {known or 'none yet'}"
             )
-        return ports[upstream.port]
+        return entry

@@ -44,6 +44,10 @@ class FilesOutput(OutputPort[FilesConfig]):
     Config: ClassVar[type[KindConfig]] = FilesConfig
     capabilities = OutputCapabilities(hands_out_files=True)
 
+    def badges(self, config: FilesConfig) -> frozenset[str]:
+        """The format."""
+        return frozenset({"deltalake" if config.format == "delta" else config.format})
+
     def address(self, config: FilesConfig, context: OutputContext) -> str:
         """Path of the file or of the table."""
         major = Path(context.settings.storage) / context.product_id / f"v{context.major}"

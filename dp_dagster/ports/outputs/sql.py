@@ -79,6 +79,10 @@ class SqlOutput(OutputPort[SqlConfig]):
             return Missing(f"a SQL port on {scheme}", _SERVERS[scheme])
         return None
 
+    def badges(self, config: SqlConfig) -> frozenset[str]:
+        """SQL, on DuckDB."""
+        return frozenset({"sql", "duckdb"})
+
     def address(self, config: SqlConfig, context: OutputContext) -> str:
         """``product.v1.port`` in the product's catalog file."""
         return f"{context.product_id}.v{context.major}.{context.port_name}"

@@ -1,0 +1,4 @@
+"""The Dagster projection: a resolved product as assets, checks, freshness, schedules and sensors.
+
+The only part that imports dagster. One file for each Dagster role.
+"""

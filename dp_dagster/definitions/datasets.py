@@ -1,0 +1,116 @@
+"""Datasets as assets: the step that writes, audits and publishes, and the quarantine beside it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from dp_dagster.definitions import describe, keys, results
+from dp_dagster.definitions.words import count
+from dp_dagster.definitions.work import begin, plain_failures
+from dp_dagster.pipeline import PublicationOutcome, publish_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dp_dagster.resolve import ResolvedDataset, ResolvedProduct
+
+
+def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.AssetsDefinition:
+    """One dataset with its quarantine.
+
+    Both are skippable: a held candidate yields its failed checks and what went to quarantine, and the dataset
+    keeps its old materialisation, so its freshness degrades as it should.
+    """
+    key = keys.dataset_key(product.id, product.major, dataset.name)
+    quarantine = keys.quarantine_key(product.id, product.major, dataset.name)
+    common: dict[str, Any] = {
+        "group_name": product.id,
+        "owners": describe.owners(product),
+        "skippable": True,
+        "deps": [keys.relation_key(product, dataset.source)],
+    }
+    specs = [
+        dg.AssetSpec(
+            key,
+            description=describe.dataset_description(product, dataset),
+            tags=describe.tags(product, "dataset"),
+            kinds={"deltalake", "table"},
+            metadata={
+                "dagster/column_schema": describe.column_schema(dataset.contract),
+                "dagster/table_name": f"{product.id}.v{product.major}.{dataset.name}",
+                "contract": describe.contract_summary(dataset.contract),
+                "contract hash": dataset.contract.hash,
+            },
+            **common,
+        ),
+        dg.AssetSpec(
+            quarantine,
+            description=f"Rows of {dataset.name} that broke its contract, with run, rules and reason\n\n"
+            f"```shell\ndp quarantine {product.id}.{dataset.name}\n```",
+            tags=describe.tags(product, "quarantine"),
+            kinds={"deltalake"},
+            **common,
+        ),
+    ]
+
+    @dg.multi_asset(
+        name=keys.step_name(product.id, f"v{product.major}", "dataset", dataset.name),
+        specs=specs,
+        check_specs=results.check_specs(key, dataset.contract),
+    )
+    def publish(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        with plain_failures():
+            session = begin(context, product)
+            outcome = publish_dataset(session, dataset.name)
+            yield from _events(product, dataset, outcome)
+
+    return publish
+
+
+def _events(product: ResolvedProduct, dataset: ResolvedDataset, outcome: PublicationOutcome) -> Iterator[Any]:
+    key = keys.dataset_key(product.id, product.major, dataset.name)
+    quarantine = keys.quarantine_key(product.id, product.major, dataset.name)
+    verdict = outcome.verdict
+    checks = results.check_results(key, dataset.contract, verdict)
+    if outcome.quarantined_rows:
+        yield dg.MaterializeResult(
+            asset_key=quarantine,
+            metadata={
+                "rows of this candidate": outcome.quarantined_rows,
+                "truncated": outcome.quarantine_truncated,
+                "verdict id": verdict.id,
+            },
+        )
+    if outcome.snapshot is None:
+        yield from checks
+        serving = (
+            f"consumers keep version {outcome.serving.version}"
+            if outcome.serving
+            else "nothing was published before"
+        )
+        raise dg.Failure(
+            description=f"{product.id}.{dataset.name} held: {verdict.reason}; {serving}. "
+            f"See: dp quarantine {product.id}.{dataset.name}",
+            metadata={"verdict": dg.MetadataValue.md(describe.verdict_markdown(verdict, dataset.contract))},
+            allow_retries=False,
+        )
+    snapshot = outcome.snapshot
+    yield dg.MaterializeResult(
+        asset_key=key,
+        data_version=dg.DataVersion(str(snapshot.version)),
+        metadata={
+            "version": snapshot.version,
+            "dagster/row_count": snapshot.rows,
+            "verdict": dg.MetadataValue.md(describe.verdict_markdown(verdict, dataset.contract)),
+            "verdict id": verdict.id,
+            "quarantined rows": outcome.quarantined_rows,
+            "summary": f"{count(snapshot.rows)} rows published as version {snapshot.version}",
+            "made from": dg.MetadataValue.json(json.loads(snapshot.metadata.get("dp.upstream", "{}"))),
+            "code version": snapshot.metadata.get("dp.code_version", ""),
+            "dagster/uri": snapshot.location.uri,
+        },
+        check_results=list(checks),
+    )

@@ -1,0 +1,238 @@
+"""What people read in the Dagster UI: descriptions, tags, owners, schemas, tables of results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from dp_dagster.definitions.words import count, escape_cell, share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dp_dagster.contracts.model import Column, Contract
+    from dp_dagster.contracts.verdict import RuleResult, Verdict
+    from dp_dagster.ports.base import Example
+    from dp_dagster.resolve import ResolvedDataset, ResolvedOutput, ResolvedProduct
+
+
+def owners(product: ResolvedProduct) -> list[str]:
+    """Owners as Dagster takes them: e-mail addresses, and teams as ``team:…``."""
+    owner = product.descriptor.owner
+    if owner is None:
+        return []
+    result = []
+    if owner.team:
+        result.append(f"team:{owner.team}")
+    if owner.email:
+        result.append(owner.email)
+    return result
+
+
+def tags(product: ResolvedProduct, role: str) -> dict[str, str]:
+    """Tags of every asset of a product."""
+    result = {
+        "dp/product": product.id,
+        "dp/role": role,
+        "dp/version": product.version,
+        "dp/status": product.descriptor.status,
+    }
+    if product.descriptor.domain:
+        result["domain"] = product.descriptor.domain
+    for name, value in product.descriptor.tags.items():
+        result.setdefault(name, value)
+    return {name: value for name, value in result.items() if _is_tag(name, value)}
+
+
+def _is_tag(name: str, value: str) -> bool:
+    # What Dagster would refuse as a tag still stands in the description and in `dp show`.
+    import re
+
+    return bool(
+        re.fullmatch(r"(?:[A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}", name)
+        and re.fullmatch(r"[A-Za-z0-9_.-]{0,63}", value)
+    )
+
+
+def column_schema(contract: Contract) -> dg.TableSchema:
+    """The contract's columns with types, constraints and classification, and the rules of the table."""
+    of_table = [rule.description or rule.id for rule in contract.rules if rule.level == "table"]
+    if len(contract.key) > 1:
+        of_table.insert(0, f"unique ({', '.join(contract.key)})")
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=column.type,
+                description=column.description or None,
+                constraints=_column_constraints(contract, column),
+                tags=_column_tags(column),
+            )
+            for column in contract.columns
+        ],
+        constraints=dg.TableConstraints(other=of_table),
+    )
+
+
+def _column_constraints(contract: Contract, column: Column) -> dg.TableColumnConstraints:
+    other = []
+    unique = contract.key == (column.name,)
+    for rule in contract.rules:
+        if rule.columns != (column.name,) or rule.level != "row" or rule.kind == "not_null":
+            continue
+        if rule.kind == "unique":
+            unique = True
+            continue
+        text = rule.description or rule.id
+        other.append(text if rule.severity == "error" else f"{text} (warn)")
+    return dg.TableColumnConstraints(nullable=column.nullable, unique=unique, other=other)
+
+
+def _column_tags(column: Column) -> dict[str, str]:
+    result = dict(column.tags)
+    if column.classification:
+        result["classification"] = column.classification
+    if column.unit:
+        result["unit"] = column.unit
+    return {name: value for name, value in result.items() if _is_tag(name, value)}
+
+
+def contract_summary(contract: Contract) -> str:
+    """One line: name, version, key, number of rules by severity."""
+    severities = Counter(rule.severity for rule in contract.rules)
+    version = f" {contract.version}" if contract.version else ""
+    key = f", key {', '.join(contract.key)}" if contract.key else ""
+    warns = f", {severities['warn']} that warn" if severities["warn"] else ""
+    return (
+        f"`{contract.name}`{version} ({contract.format}, `{contract.source}`){key}: "
+        f"{severities['error']} rules that hold{warns}"
+    )
+
+
+def first_line(*texts: str | None) -> str:
+    """The first line of the first text that has one: the asset list shows it as it is, without Markdown."""
+    for text in texts:
+        for line in (text or "").strip().splitlines():
+            return line.strip()
+    return ""
+
+
+def rest(text: str | None) -> str:
+    """A text without its first line."""
+    return "\n".join((text or "").strip().splitlines()[1:]).strip()
+
+
+def sections(summary: str, *parts: tuple[str, str]) -> str:
+    """A description: a plain first line, then titled parts in Markdown; empty ones are left out."""
+    written = [summary] if summary else []
+    for title, body in parts:
+        if body:
+            written.append(f"### {title}\n\n{body}" if title else body)
+    return "\n\n".join(written)
+
+
+def examples_markdown(examples: Iterable[Example]) -> str:
+    """Lines to copy."""
+    return "\n\n".join(f"```{example.language}\n{example.text}\n```" for example in examples)
+
+
+def dataset_description(product: ResolvedProduct, dataset: ResolvedDataset) -> str:
+    """What a dataset is, what it promises, what happens to rows that break the promise."""
+    declared = dataset.declaration.description
+    promised = contract_summary(dataset.contract)
+    if dataset.max_invalid:
+        kept = (
+            f"Rows that fail go to quarantine while they are at most {share(float(dataset.max_invalid))} of all; "
+            "above that the whole candidate is held."
+        )
+    else:
+        kept = "One failing row holds the whole candidate; consumers keep the last good version."
+    return sections(
+        first_line(declared, dataset.contract.description, f"Dataset {dataset.name} of {product.id}"),
+        ("", rest(declared) or rest(dataset.contract.description)),
+        ("Contract", f"{promised}.\n\n{kept}"),
+        ("History", f"```shell\ndp history {product.id}.{dataset.name}\n```"),
+    )
+
+
+def port_description(product: ResolvedProduct, port: ResolvedOutput, examples: Iterable[Example]) -> str:
+    """What a port is, how to consume it, what it promises and to whom to turn."""
+    declared = port.declaration.description or (
+        port.dataset.declaration.description if port.dataset else None
+    )
+    support = support_lines(product)
+    return sections(
+        first_line(declared, f"Output port {port.name} of {product.id}"),
+        ("", rest(declared)),
+        ("How to consume", examples_markdown(examples)),
+        ("Contract", contract_summary(port.dataset.contract) + "." if port.dataset else ""),
+        ("Service level", lines_table(product, port)),
+        ("Support", "\n".join(f"- {line}" for line in support)),
+    )
+
+
+def support_lines(product: ResolvedProduct) -> list[str]:
+    """Where consumers ask."""
+    support = product.descriptor.support
+    if support is None:
+        return []
+    named = (("channel", support.channel), ("e-mail", support.email), ("page", support.url))
+    return [f"{name}: {value}" for name, value in named if value]
+
+
+def lines_table(product: ResolvedProduct, port: ResolvedOutput) -> str:
+    """The service level lines of a port, each with its state: what is declared but not measured says so."""
+    prefix = f"output_ports[{product.ports.index(port)}]"
+    shown = [
+        line
+        for line in product.lines
+        if line.path.startswith((f"{prefix}.sla", f"{prefix}.refresh_rate", "sla", "refresh_rate"))
+    ]
+    if not shown:
+        return ""
+    rows = [
+        f"| {escape_cell(line.path.removeprefix(prefix).lstrip('.'))} | {escape_cell(str(line.value))} "
+        f"| {line.state} | {escape_cell(line.reason)} |"
+        for line in shown
+    ]
+    return "\n".join(["| declared | value | state | why |", "|---|---|---|---|", *rows])
+
+
+def verdict_markdown(verdict: Verdict, contract: Contract) -> str:
+    """A verdict as a sentence and a table of what did not pass."""
+    lines = [f"**{verdict.decision.replace('_', ' ')}**: {verdict.reason}"]
+    notable = [result for result in verdict.results if not result.passed]
+    if notable:
+        lines += ["", "| rule | severity | rows | sample |", "|---|---|---|---|"]
+        for result in notable:
+            rule = contract.rule(result.rule_id)
+            name = rule.description or rule.id if rule else result.rule_id
+            found = count(result.failures) if result.evaluated else f"not evaluated: {result.reason}"
+            lines.append(
+                f"| {escape_cell(name)} | {result.severity} | {escape_cell(found)} "
+                f"| {escape_cell(sample_text(result))} |"
+            )
+    return "\n".join(lines)
+
+
+def sample_text(result: RuleResult) -> str:
+    """A rule's failing values in one line."""
+    return ", ".join(f"`{value}`" for value in result.sample[:5])
+
+
+def rule_metadata(result: RuleResult, rows: int) -> Mapping[str, Any]:
+    """Metadata of one rule's asset check."""
+    metadata: dict[str, Any] = {
+        "failing rows": result.failures,
+        "rows": rows,
+        "severity": result.severity,
+    }
+    if rows and result.level == "row":
+        metadata["failing share"] = result.failures / rows
+    if not result.evaluated:
+        metadata["not evaluated"] = result.reason
+    if result.sample:
+        metadata["sample"] = dg.MetadataValue.md("\n".join(f"- `{value}`" for value in result.sample))
+    return metadata

@@ -1,0 +1,97 @@
+"""Input ports as assets."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from dp_dagster.definitions import describe, keys, results
+from dp_dagster.definitions.work import begin, plain_failures
+from dp_dagster.pipeline.inputs import InputOutcome, land_input
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dp_dagster.pipeline import Session
+    from dp_dagster.resolve import ResolvedInput, ResolvedProduct
+
+
+def input_asset(product: ResolvedProduct, declared: ResolvedInput) -> dg.AssetsDefinition:
+    """One input port. Its dependency on another product's port is a bare key, which hides nothing of it."""
+    key = keys.input_key(product.id, declared.name)
+    upstream = declared.port.upstream(declared.config)
+    metadata: dict[str, Any] = {"source": declared.port.location(declared.config)}
+    if declared.contract is not None:
+        metadata["dagster/column_schema"] = describe.column_schema(declared.contract)
+    spec = dg.AssetSpec(
+        key,
+        skippable=True,
+        deps=[keys.upstream_key(upstream)] if upstream is not None else [],
+        description=_description(product, declared),
+        group_name=product.id,
+        owners=describe.owners(product),
+        tags=describe.tags(product, "input_port"),
+        kinds=set(declared.port.badges(declared.config)),
+        metadata=metadata,
+    )
+
+    @dg.multi_asset(
+        name=keys.step_name(product.id, "input", declared.name),
+        specs=[spec],
+        check_specs=results.check_specs(key, declared.contract) if declared.contract else None,
+    )
+    def land(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        with plain_failures():
+            session = begin(context, product)
+            outcome = land_input(session, declared.name)
+            yield from _events(session, declared, key, outcome)
+
+    return land
+
+
+def _events(
+    session: Session, declared: ResolvedInput, key: dg.AssetKey, outcome: InputOutcome
+) -> Iterator[Any]:
+    checks = []
+    if declared.contract is not None:
+        verdict = outcome.verdict or session.last_verdict(f"input/{declared.name}", declared.contract)
+        checks = list(results.check_results(key, declared.contract, verdict))
+    pinned = outcome.pinned
+    if pinned is None:
+        yield from checks
+        reason = outcome.verdict.reason if outcome.verdict else ""
+        raise dg.Failure(
+            description=f"{session.product.id}/input/{declared.name} held: {reason}", allow_retries=False
+        )
+    metadata: dict[str, Any] = {
+        "files": len(pinned.files),
+        "provenance": dg.MetadataValue.json(json.loads(json.dumps(pinned.provenance))),
+        "unchanged": outcome.unchanged,
+    }
+    if pinned.rows is not None:
+        metadata["dagster/row_count"] = pinned.rows
+    version = pinned.version if pinned.version is not None else pinned.provenance.get("fingerprint", "")
+    if pinned.version is not None:
+        metadata["version"] = pinned.version
+    yield dg.MaterializeResult(
+        asset_key=key,
+        metadata=metadata,
+        data_version=dg.DataVersion(str(version)),
+        check_results=checks,
+    )
+
+
+def _description(product: ResolvedProduct, declared: ResolvedInput) -> str:
+    text = declared.declaration.description
+    location = declared.port.location(declared.config)
+    contract = ""
+    if declared.contract is not None:
+        contract = describe.contract_summary(declared.contract) + ".\n\nWhat breaks it is stopped here."
+    return describe.sections(
+        describe.first_line(text, f"Input port {declared.name} of {product.id}"),
+        ("", describe.rest(text)),
+        ("Source", f"`{declared.port.kind}` {location}"),
+        ("Contract", contract),
+    )

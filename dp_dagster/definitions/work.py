@@ -1,0 +1,67 @@
+"""What every asset of a product does first: open the run's session, and settle runs that died."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from dp_dagster.definitions.orphans import hold_run, reconcile
+from dp_dagster.errors import DataProductError, RetryableError
+from dp_dagster.pipeline import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import duckdb
+
+    from dp_dagster.resolve import ResolvedProduct
+
+# A lost race or a held lock is worth another try by itself; anything else is not.
+RETRIES = 2
+RETRY_SECONDS = 5
+
+
+@contextmanager
+def work_database(database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A work database, opened through dagster-duckdb's resource."""
+    with DuckDBResource(database=str(database)).get_connection() as connection:
+        yield connection
+
+
+def begin(context: dg.AssetExecutionContext, product: ResolvedProduct) -> Session:
+    """The session of the step's run. The first step in a process also settles what died before it."""
+    _begin_run(context.run_id, context, product)
+    return Session(product, context.run_id, connect=work_database)
+
+
+_begun: set[str] = set()
+
+
+def _begin_run(run_id: str, context: dg.AssetExecutionContext, product: ResolvedProduct) -> None:
+    if run_id in _begun:
+        return
+    _begun.add(run_id)
+    hold_run(product.settings.state_directory, run_id)
+    for orphan in reconcile(context.instance, product.settings.state_directory, own_run=run_id):
+        context.log.warning("run %s had died without a word; it is marked as failed now", orphan)
+    Session(product, run_id).clean_work_folders()
+
+
+@contextmanager
+def plain_failures() -> Iterator[None]:
+    """Turn our errors into failures that show their sentence in the UI, not a traceback.
+
+    Raises:
+        dagster.Failure: the step is at fault; another try would not help.
+        dagster.RetryRequested: another try may.
+    """
+    try:
+        yield
+    except RetryableError as error:
+        raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_SECONDS) from error
+    except DataProductError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error

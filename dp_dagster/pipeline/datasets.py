@@ -1,0 +1,134 @@
+"""Publishing a dataset: its source is written, proven against its contract, and committed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dp_dagster.engines import duckdb as duckdb_engine
+from dp_dagster.errors import InputError
+from dp_dagster.folder import code_version
+from dp_dagster.pipeline.publication import Publisher
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dp_dagster.contracts.verdict import Verdict
+    from dp_dagster.pipeline.session import Session
+    from dp_dagster.resolve import ResolvedDataset
+    from dp_dagster.storage import Snapshot, Table
+
+
+@dataclass(frozen=True)
+class PublicationOutcome:
+    """What publishing a dataset came to.
+
+    Attributes:
+        dataset: Its name.
+        verdict: Of its contract.
+        snapshot: The published version; ``None`` when the candidate was held.
+        serving: The version that consumers see now; ``None`` while nothing was ever published.
+        quarantined_rows: Rows of this candidate that went to quarantine.
+        quarantine_truncated: Whether more rows failed than were kept.
+    """
+
+    dataset: str
+    verdict: Verdict
+    snapshot: Snapshot | None
+    serving: Snapshot | None
+    quarantined_rows: int
+    quarantine_truncated: bool
+
+
+def dataset_table_of(session: Session, dataset: ResolvedDataset) -> Table:
+    """The table of a dataset, in the product's current major version."""
+    from dp_dagster.storage import Table, dataset_table
+
+    product = session.product
+    return Table(
+        dataset_table(session.settings.storage, product.id, product.major, dataset.name),
+        lock_timeout=session.settings.lock_timeout,
+    )
+
+
+def quarantine_table_of(session: Session, dataset: ResolvedDataset) -> Table:
+    """The table that keeps a dataset's failing rows."""
+    from dp_dagster.storage import Table, quarantine_table
+
+    product = session.product
+    return Table(
+        quarantine_table(session.settings.storage, product.id, product.major, dataset.name),
+        lock_timeout=session.settings.lock_timeout,
+    )
+
+
+def publish_dataset(session: Session, name: str) -> PublicationOutcome:
+    """Write, audit and publish a dataset.
+
+    Raises:
+        TransformError: computing the rows fails.
+        InputError: an input has no version, or changed while it was read.
+        LockedError: another run is publishing the dataset.
+        ConflictError: another run published it in between.
+    """
+    dataset = session.product.dataset(name)
+    table = dataset_table_of(session, dataset)
+
+    def write(path: Path) -> None:
+        with session.connection() as connection:
+            session.provide(connection, dataset.source)
+            duckdb_engine.write_parquet(
+                connection.table(dataset.source),
+                path,
+                f"{session.product.id}/v{session.product.major}/dataset/{name}",
+                dataset.sort_by,
+            )
+
+    publication = Publisher(
+        session,
+        table,
+        f"v{session.product.major}/dataset/{name}",
+        write=write,
+        upstream=lambda: session.upstream(dataset.source),
+        contract=dataset.contract,
+        quarantine=quarantine_table_of(session, dataset),
+        max_invalid=dataset.max_invalid,
+        code_version=dataset_code_version(session, dataset),
+        before_commit=lambda: _inputs_still_the_same(session, dataset),
+    ).publish()
+    if publication.verdict is None:
+        raise AssertionError("a dataset always has a contract, so its candidate always has a verdict")
+    return PublicationOutcome(
+        dataset=name,
+        verdict=publication.verdict,
+        snapshot=publication.snapshot,
+        serving=publication.snapshot or table.newest(),
+        quarantined_rows=publication.quarantined_rows,
+        quarantine_truncated=publication.quarantine_truncated,
+    )
+
+
+def dataset_code_version(session: Session, dataset: ResolvedDataset) -> str:
+    """Hash of the code of every transform that the dataset is made by, and of its contract."""
+    digest = hashlib.sha256(dataset.contract.hash.encode())
+    for transform in session.product.transforms_of(dataset.source):
+        digest.update(
+            code_version(transform.transform.sources(transform.config, session.place(transform))).encode()
+        )
+    return digest.hexdigest()[:16]
+
+
+def _inputs_still_the_same(session: Session, dataset: ResolvedDataset) -> None:
+    # Committed versions never change; files that are read where they lie may.
+    for name in session.product.inputs_of(dataset.source):
+        pinned = session.pinned(name)
+        if pinned is None or pinned.version is not None or "fingerprint" not in pinned.provenance:
+            continue
+        declared = session.product.input(name)
+        now = declared.port.fingerprint(declared.config, session.input_context(declared))
+        if now != pinned.provenance["fingerprint"]:
+            raise InputError(
+                f"{session.product.id}/input/{name}: {declared.port.location(declared.config)} changed while the "
+                "run was reading it; run again when it is complete"
+            )

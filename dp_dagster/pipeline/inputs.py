@@ -1,0 +1,149 @@
+"""Landing an input port: what is there now becomes a version that the run reads."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from dp_dagster.contracts.audit import judge
+from dp_dagster.errors import ContractViolationError, InputError
+from dp_dagster.pipeline.publication import Publisher
+from dp_dagster.ports.base import Pinned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from dp_dagster.contracts.verdict import Verdict
+    from dp_dagster.pipeline.session import Session
+    from dp_dagster.resolve import ResolvedInput
+
+
+@dataclass(frozen=True)
+class InputOutcome:
+    """What landing an input came to.
+
+    Attributes:
+        name: The input port.
+        pinned: What the run reads; ``None`` when the input's contract held the data.
+        verdict: Of the input's contract, if it has one and the data was judged now.
+        unchanged: Nothing new was there; the version landed before is read.
+    """
+
+    name: str
+    pinned: Pinned | None
+    verdict: Verdict | None
+    unchanged: bool = False
+
+
+def land_input(session: Session, name: str) -> InputOutcome:
+    """Land what is there now, or pin it where it lies, and prove the input's contract if it has one.
+
+    A run that is already reading the input at some version keeps it.
+
+    Raises:
+        InputError: there is nothing to read, or it is malformed.
+        LockedError: another run is landing the same input.
+    """
+    declared = session.product.input(name)
+    register_as_consumer(session, declared)
+    if declared.port.lands(declared.config, audited=declared.contract is not None):
+        return _land(session, declared)
+    return _pin_in_place(session, declared)
+
+
+def register_as_consumer(session: Session, declared: ResolvedInput) -> None:
+    """Tell the producer, at the storage root, that this product reads its port."""
+    upstream = declared.port.upstream(declared.config)
+    if upstream is None:
+        return
+    from dp_dagster.storage.manifest import Registration, register_consumer
+
+    columns = tuple(column.name for column in declared.contract.columns) if declared.contract else ()
+    registration = Registration(
+        consumer=session.product.id,
+        input=declared.name,
+        port=upstream.port,
+        major=upstream.major,
+        registered_at=datetime.now(UTC).isoformat(),
+        columns=columns,
+    )
+    register_consumer(session.settings.storage, upstream.product, registration)
+
+
+def _pin_in_place(session: Session, declared: ResolvedInput) -> InputOutcome:
+    from dp_dagster.contracts.evaluate import evaluate
+
+    context = session.input_context(declared)
+    pinned = session.pinned(declared.name) or declared.port.pin(declared.config, context)
+    verdict = None
+    if declared.contract is not None:
+        evaluation = evaluate(declared.contract, pinned.files, product_root=session.product.root)
+        digest = hashlib.sha256("\n".join(pinned.files).encode()).hexdigest()
+        verdict = judge(
+            evaluation,
+            candidate_id=f"{declared.name}@{pinned.version}",
+            contract=declared.contract,
+            input_hash=digest,
+            max_invalid=None,
+        )
+        session.record("audited", f"input/{declared.name}", verdict=verdict.to_dict())
+        if not verdict.passed:
+            session.record("held", f"input/{declared.name}", verdict_id=verdict.id, reason=verdict.reason)
+            return InputOutcome(declared.name, None, verdict)
+        pinned = Pinned(pinned.name, pinned.files, pinned.version, pinned.provenance, evaluation.rows)
+    return InputOutcome(declared.name, session.pin(declared.name, pinned), verdict)
+
+
+def _land(session: Session, declared: ResolvedInput) -> InputOutcome:
+    context = session.input_context(declared)
+    table = session.input_table(declared.name)
+    fingerprint = declared.port.fingerprint(declared.config, context)
+    # The same files read in another way are something new.
+    reading = hashlib.sha256(declared.config.model_dump_json().encode())
+    reading.update(declared.contract.hash.encode() if declared.contract else b"")
+    identity = {"dp.fingerprint": fingerprint, "dp.reading": reading.hexdigest()[:32]}
+    newest = table.newest()
+    if newest is not None and _is_same(newest.metadata, identity):
+        return InputOutcome(declared.name, session.pin_newest_input(declared), None, unchanged=True)
+
+    def write(path: Path) -> None:
+        with session.connection() as connection:
+            declared.port.write(declared.config, context, connection, path)
+
+    def still_the_same() -> None:
+        if declared.port.fingerprint(declared.config, context) != fingerprint:
+            raise InputError(
+                f"{session.product.id}/input/{declared.name}: {declared.port.location(declared.config)} changed "
+                "while it was being read; run it again when it is complete"
+            )
+
+    publication = Publisher(
+        session,
+        table,
+        f"input/{declared.name}",
+        write=write,
+        upstream=lambda: {"location": declared.port.location(declared.config), "fingerprint": fingerprint},
+        contract=declared.contract,
+        metadata={**identity, "dp.location": declared.port.location(declared.config)},
+        before_commit=still_the_same,
+    ).publish()
+    if publication.snapshot is None:
+        return InputOutcome(declared.name, None, publication.verdict)
+    return InputOutcome(declared.name, session.pin_newest_input(declared), publication.verdict)
+
+
+def _is_same(metadata: Mapping[str, str], identity: Mapping[str, str]) -> bool:
+    return all(metadata.get(key) == value for key, value in identity.items())
+
+
+def raise_if_held(outcome: InputOutcome, product_id: str) -> None:
+    """Turn a held input into the error that stops a run.
+
+    Raises:
+        ContractViolationError: the input was held.
+    """
+    if outcome.pinned is None and outcome.verdict is not None:
+        raise ContractViolationError(f"{product_id}/input/{outcome.name} held: {outcome.verdict.reason}")

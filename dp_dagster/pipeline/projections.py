@@ -1,0 +1,141 @@
+"""Projecting an output port: the newest committed version becomes what its consumers see."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from dp_dagster.errors import AuthorError
+from dp_dagster.pipeline.datasets import dataset_table_of
+from dp_dagster.ports.base import OutputContext, Projected
+
+if TYPE_CHECKING:
+    from dp_dagster.pipeline.session import Session
+    from dp_dagster.resolve import ResolvedOutput
+    from dp_dagster.storage import Snapshot
+    from dp_dagster.storage.manifest import Manifest, PortEntry
+
+
+@dataclass(frozen=True)
+class ProjectionOutcome:
+    """What projecting a port came to.
+
+    Attributes:
+        port: Its name.
+        snapshot: The version that consumers see; ``None`` while the dataset was never published.
+        changed: Whether consumers saw another version, or nothing, before.
+        address: Where they find it.
+        metadata: Facts of the kind's own.
+    """
+
+    port: str
+    snapshot: Snapshot | None
+    changed: bool
+    address: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def output_context(session: Session, port: ResolvedOutput) -> OutputContext:
+    """Where an output port stands.
+
+    Raises:
+        AuthorError: the port names no dataset, so there is nothing to project.
+    """
+    if port.dataset is None:
+        raise AuthorError(f"{session.product.id}: output port {port.name} names no dataset")
+    return OutputContext(
+        product_id=session.product.id,
+        product_root=session.product.root,
+        major=session.product.major,
+        port_name=port.name,
+        dataset=port.dataset.name,
+        contract=port.dataset.contract,
+        description=port.declaration.description or port.dataset.declaration.description or "",
+        settings=session.settings,
+    )
+
+
+def project_port(session: Session, name: str) -> ProjectionOutcome:
+    """Show the newest committed version of the port's dataset. Doing it again is harmless.
+
+    Raises:
+        AuthorError: the port is declared only (no dataset, or a kind that is not installed).
+        StoreError: the projection cannot be written; what consumers saw before stays.
+    """
+    from dp_dagster.storage.manifest import update_manifest
+
+    port = session.product.port(name)
+    context = output_context(session, port)
+    if port.state != "active" or port.port is None or port.dataset is None:
+        raise AuthorError(f"{session.product.id}: output port {name} is {port.state}: {port.reason}")
+    kind, config = port.port, port.config
+    address = kind.address(config, context)
+    table = dataset_table_of(session, port.dataset)
+    snapshot = table.newest()
+    if snapshot is None:
+        return ProjectionOutcome(name, None, changed=False, address=address)
+    before: PortEntry | None = None
+    projected = Projected(address)
+
+    def change(manifest: Manifest) -> Manifest:
+        nonlocal before, projected
+        before = manifest.port(session.product.major, name)
+        after = _with_port(session, manifest, port, _entry(port, context, snapshot, address, before))
+        projected = kind.project(config, context, snapshot, after)
+        return after
+
+    update_manifest(
+        session.settings.storage,
+        session.product.id,
+        change,
+        holder=session.holder,
+        lock_timeout=session.settings.lock_timeout,
+    )
+    changed = before is None or before.version != snapshot.version
+    if changed:
+        session.record(
+            "projected",
+            f"v{session.product.major}/port/{name}",
+            version=snapshot.version,
+            before=before.version if before else None,
+            address=projected.address,
+        )
+    return ProjectionOutcome(name, snapshot, changed, projected.address, dict(projected.metadata))
+
+
+def _entry(
+    port: ResolvedOutput, context: OutputContext, snapshot: Snapshot, address: str, before: PortEntry | None
+) -> PortEntry:
+    from dp_dagster.storage.manifest import PortEntry
+
+    is_same = before is not None and before.version == snapshot.version
+    return PortEntry(
+        kind=port.declaration.type,
+        dataset=context.dataset,
+        area=snapshot.location.area,
+        version=snapshot.version,
+        published_at=snapshot.published_at.isoformat(),
+        projected_at=before.projected_at if before and is_same else datetime.now(UTC).isoformat(),
+        rows=snapshot.rows,
+        columns=tuple(asdict(column) for column in context.contract.columns),
+        address=address,
+        description=context.description,
+        contract_hash=snapshot.metadata.get("dp.contract_hash", ""),
+    )
+
+
+def _with_port(session: Session, manifest: Manifest, port: ResolvedOutput, entry: PortEntry) -> Manifest:
+    product = session.product
+    major = f"v{product.major}"
+    # Ports that the product declares no more go; those of other major versions stay until they are retired.
+    declared = {other.name for other in product.ports}
+    entries = {name: old for name, old in manifest.ports.get(major, {}).items() if name in declared}
+    return replace(
+        manifest,
+        version=product.version,
+        name=product.descriptor.title,
+        owner=product.descriptor.owner.model_dump() if product.descriptor.owner else {},
+        description=product.descriptor.summary,
+        ports={**manifest.ports, major: {**entries, port.name: entry}},
+    )

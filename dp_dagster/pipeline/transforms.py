@@ -1,0 +1,99 @@
+"""Running a transform: checking that a view binds, or computing what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dp_dagster.engines import duckdb as duckdb_engine
+from dp_dagster.errors import TransformError
+from dp_dagster.folder import code_version
+from dp_dagster.pipeline.publication import Publisher
+from dp_dagster.ports.base import Pinned
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import duckdb
+
+    from dp_dagster.pipeline.session import Session
+    from dp_dagster.resolve import ResolvedTransform
+
+
+@dataclass(frozen=True)
+class TransformOutcome:
+    """What running a transform came to.
+
+    Attributes:
+        name: The transform.
+        columns: Names and DuckDB types of what it provides.
+        rows: Number of rows, for a result that is kept; a view has none until it is read.
+        version: Version of the kept result.
+    """
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    rows: int | None = None
+    version: int | None = None
+
+
+def run_transform(session: Session, name: str) -> TransformOutcome:
+    """Run a transform of kind ``session``: bind a view, or compute and keep the result.
+
+    Raises:
+        TransformError: its code is at fault, with file and, where known, line.
+        InputError: an input that it reads has no version.
+    """
+    transform = session.product.transform(name)
+    if transform.transform.runs_in != "session":
+        raise TransformError(
+            f"{session.product.id}/transform/{name} is run by {transform.transform.runs_in}, through Dagster"
+        )
+    if transform.transform.kept(transform.config):
+        return _keep(session, transform)
+    with session.connection() as connection:
+        session.provide(connection, name)
+        return TransformOutcome(name, _columns(connection.table(name)))
+
+
+def transform_code_version(session: Session, transform: ResolvedTransform) -> str:
+    """Hash of the files that decide a transform's result."""
+    return code_version(transform.transform.sources(transform.config, session.place(transform)))
+
+
+def _keep(session: Session, transform: ResolvedTransform) -> TransformOutcome:
+    table = session.transform_table(transform.name)
+    columns: tuple[tuple[str, str], ...] = ()
+
+    def write(path: Path) -> None:
+        nonlocal columns
+        with session.connection() as connection:
+            for dependency in transform.depends_on:
+                session.provide(connection, dependency)
+            relation = transform.transform.run(transform.config, session.place(transform), connection)
+            columns = _columns(relation)
+            duckdb_engine.write_parquet(relation, path, f"{session.product.id}/transform/{transform.name}")
+
+    publication = Publisher(
+        session,
+        table,
+        f"transform/{transform.name}",
+        write=write,
+        upstream=lambda: session.upstream(transform.name),
+        contract=None,
+        code_version=transform_code_version(session, transform),
+    ).publish()
+    snapshot = publication.snapshot
+    if snapshot is None:
+        raise TransformError(f"{session.product.id}/transform/{transform.name}: nothing was kept")
+    session.pin(
+        f"transform/{transform.name}",
+        Pinned(
+            transform.name, snapshot.files, snapshot.version, {"version": snapshot.version}, snapshot.rows
+        ),
+    )
+    return TransformOutcome(transform.name, columns, snapshot.rows, snapshot.version)
+
+
+def _columns(relation: duckdb.DuckDBPyRelation) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(dtype)) for name, dtype in zip(relation.columns, relation.dtypes, strict=True))

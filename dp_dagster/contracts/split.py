@@ -1,0 +1,255 @@
+"""Split a candidate: good rows into a new file, failing rows with the rules that they broke.
+
+The second pass over the files, needed only where rows failed. Both parts come from one plan with the
+evaluation, so the counts agree.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+from dp_dagster.contracts.custom import CustomChecks
+from dp_dagster.contracts.evaluate import Evaluation, evaluate
+from dp_dagster.contracts.phrases import phrase
+from dp_dagster.contracts.plan import plan_rows
+from dp_dagster.contracts.row_json import json_rows
+from dp_dagster.contracts.schema_rules import judge_schema
+from dp_dagster.contracts.source import ROW, Source, open_source
+from dp_dagster.contracts.uniqueness import repeated_rows
+from dp_dagster.errors import ContractError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import polars as pl
+    import pyarrow as pa
+
+    from dp_dagster.contracts.model import Contract, Rule
+
+_ROW_GROUP_ROWS = 122_880
+_BATCH_ROWS = 20_000
+_RULES = "__dp_rules"
+
+
+def rejected_schema() -> pa.Schema:
+    """The schema of failing rows: ``rules`` that were broken, a ``reason`` in words, the ``row`` as JSON.
+
+    ``row`` has the values as they came, classified ones too: it is there to mend the row from.
+    """
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("rules", pa.list_(pa.string())),
+            pa.field("reason", pa.string()),
+            pa.field("row", pa.string()),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """What :func:`split` made.
+
+    Attributes:
+        rows_in: Rows that came in.
+        rows_accepted: Rows in the new file.
+        rows_rejected: Rows that broke a rule of severity ``error``.
+    """
+
+    rows_in: int
+    rows_accepted: int
+    rows_rejected: int
+    _spill: IO[bytes]
+
+    def rejected(self) -> pa.RecordBatchReader:
+        """The failing rows in the order of the files, with :func:`rejected_schema`; to be read once at a time."""
+        import pyarrow as pa
+
+        self._spill.seek(0)
+        reader: pa.RecordBatchReader = pa.ipc.open_stream(self._spill)
+        return reader
+
+
+@dataclass(frozen=True)
+class FailingRows:
+    """Failing rows of a held candidate.
+
+    Attributes:
+        rows: How many are kept here.
+        truncated: Whether more rows fail than were asked for.
+        batches: The rows, with :func:`rejected_schema`.
+    """
+
+    rows: int
+    truncated: bool
+    batches: tuple[pa.RecordBatch, ...]
+
+
+def split(
+    contract: Contract,
+    files: Sequence[str],
+    accepted: Path,
+    *,
+    product_root: Path,
+    evaluation: Evaluation | None = None,
+) -> SplitResult:
+    """Write the rows that keep all rules of severity ``error``, and set the others aside.
+
+    Order, names and types of the rows stay as they are. Of rows that share a unique key the first in the order
+    of the files is kept, also if it breaks another rule and is rejected for that. The rejected rows are kept
+    in a temporary file without a name until the result is dropped.
+
+    Args:
+        contract: The contract.
+        files: The candidate's Parquet files, in order.
+        accepted: The Parquet file to write.
+        product_root: The product's folder, for checks that only pandera can run.
+        evaluation: Of the same contract and files, if it is at hand.
+
+    Raises:
+        ContractError: A rule of single rows at severity ``error`` cannot be evaluated, so nobody can say which
+            rows are good.
+        StoreError: A file cannot be read.
+    """
+    import pyarrow as pa
+
+    evaluation = evaluation or evaluate(contract, files, product_root=product_root, sample_size=0)
+    unknown = [
+        r for r in evaluation.results if r.level == "row" and r.severity == "error" and not r.evaluated
+    ]
+    if unknown:
+        raise ContractError(
+            f"rule {unknown[0].rule_id} was not evaluated ({unknown[0].reason}): rows cannot be split"
+        )
+    marked = _Marked(contract, open_source(files), product_root, evaluation)
+    rejected = 0
+    # Closed when the result is dropped; without a name, so nothing is left behind by a killed process.
+    spill: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the result
+    try:
+        with pa.ipc.new_stream(spill, rejected_schema()) as writer:
+            for batch in marked.failing_batches():
+                rejected += batch.num_rows
+                writer.write_batch(batch)
+        marked.write_accepted(accepted)
+    except BaseException:
+        spill.close()
+        raise
+    return SplitResult(marked.source.rows, marked.source.rows - rejected, rejected, spill)
+
+
+def failing_rows(
+    contract: Contract,
+    files: Sequence[str],
+    *,
+    product_root: Path,
+    limit: int,
+    evaluation: Evaluation | None = None,
+) -> FailingRows:
+    """The first failing rows of a candidate that is held, to look at.
+
+    Args:
+        contract: The contract.
+        files: The candidate's Parquet files, in order.
+        product_root: The product's folder.
+        limit: At most so many rows.
+        evaluation: Of the same contract and files, if it is at hand.
+
+    Returns:
+        Rows that break rules of severity ``error`` that could be evaluated.
+    """
+    evaluation = evaluation or evaluate(contract, files, product_root=product_root, sample_size=0)
+    marked = _Marked(contract, open_source(files), product_root, evaluation)
+    batches = tuple(marked.failing_batches(limit))
+    kept = sum(batch.num_rows for batch in batches)
+    return FailingRows(kept, evaluation.rejected > kept, batches)
+
+
+class _Marked:
+    """The candidate's rows, each with the broken rules that it fails."""
+
+    def __init__(
+        self, contract: Contract, source: Source, product_root: Path, evaluation: Evaluation
+    ) -> None:
+        self.source = source
+        broken = {r.rule_id for r in evaluation.results if r.level == "row" and r.evaluated and r.failures}
+        self.rules: list[Rule] = [
+            rule for rule in contract.rules if rule.id in broken and rule.severity == "error"
+        ]
+        self.plan = plan_rows(contract, judge_schema(contract, source), CustomChecks(contract, product_root))
+        self.masks = {rule.id: self.plan.masks[rule.id] for rule in self.rules if rule.kind != "unique"}
+        self.repeated = {
+            rule.id: repeated_rows(source.frame(rule.columns), rule.columns, source.rows)
+            for rule in self.rules
+            if rule.kind == "unique"
+        }
+
+    def _numbered(self) -> pl.LazyFrame:
+        return self.source.frame().with_row_index(ROW)
+
+    def _any_mask(self) -> pl.Expr:
+        import polars as pl
+
+        masks = [mask.fill_null(value=False) for mask in self.masks.values()]
+        return pl.any_horizontal(masks) if masks else pl.lit(value=False)
+
+    def write_accepted(self, file: Path) -> None:
+        import polars as pl
+
+        frame = self._numbered()
+        if self.repeated:
+            repeated = pl.concat(list(self.repeated.values())).unique()
+            frame = frame.join(repeated.lazy(), on=ROW, how="anti", maintain_order="left")
+        frame.filter(~self._any_mask()).drop(ROW).sink_parquet(
+            file, compression="snappy", row_group_size=_ROW_GROUP_ROWS, maintain_order=True
+        )
+
+    def failing_batches(self, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+        import polars as pl
+
+        if not self.rules or limit == 0:
+            return
+        frame = self._numbered()
+        flags: dict[str, pl.Expr] = {
+            rule_id: mask.fill_null(value=False) for rule_id, mask in self.masks.items()
+        }
+        for number, (rule_id, repeated) in enumerate(self.repeated.items()):
+            flag = f"__dp_repeated_{number}"
+            frame = frame.join(
+                repeated.lazy().with_columns(pl.lit(value=True).alias(flag)),
+                on=ROW,
+                how="left",
+                maintain_order="left",
+            )
+            flags[rule_id] = pl.col(flag).is_not_null()
+        order = [rule.id for rule in self.rules]
+        broken = pl.concat_list([pl.when(flags[name]).then(pl.lit(name)) for name in order]).list.drop_nulls()
+        names = frame.collect_schema().names()
+        columns = [name for name in names if not name.startswith("__dp_")]
+        chosen = frame.filter(pl.any_horizontal(*flags.values())).select(*columns, broken.alias(_RULES))
+        if limit is not None:
+            chosen = chosen.head(limit)
+        phrases = {rule.id: phrase(rule) for rule in self.rules}
+        for frame_batch in chosen.collect_batches(
+            chunk_size=_BATCH_ROWS, maintain_order=True, engine="streaming"
+        ):
+            yield from _batches(frame_batch, phrases)
+
+
+def _batches(frame: pl.DataFrame, phrases: dict[str, str]) -> Iterator[Any]:
+    import pyarrow as pa
+
+    if not frame.height:
+        return
+    rules = frame[_RULES].to_list()
+    yield pa.RecordBatch.from_arrays(
+        [
+            pa.array(rules, pa.list_(pa.string())),
+            pa.array(["; ".join(phrases[name] for name in broken) for broken in rules], pa.string()),
+            pa.array(json_rows(frame.drop(_RULES)), pa.string()),
+        ],
+        schema=rejected_schema(),
+    )

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
+from dp_dagster.contracts.evaluate import evaluate
+from dp_dagster.contracts.load import load_contract
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TRANSFORMS = Path(__file__).resolve().parent.parent / "transforms"
+PRODUCT = Path(__file__).resolve().parent.parent
+TRANSFORMS = PRODUCT / "transforms"
 
 
 @pytest.fixture
@@ -127,3 +131,49 @@ def test_percentiles(connection: duckdb.DuckDBPyConnection) -> None:
         fly(connection, arrival_delay=delay)
     (month,) = months(connection)
     assert (month["median_arrival_delay"], month["p90_arrival_delay"]) == (50, 90)
+
+
+def broken_rules(connection: duckdb.DuckDBPyConnection, query: str, folder: Path) -> set[str]:
+    """Rules of severity error that some rows break."""
+    file = folder / "rows.parquet"
+    connection.sql(query).write_parquet(str(file))
+    contract = load_contract("contracts/route_punctuality.py:RoutePunctuality", product_root=PRODUCT)
+    found = evaluate(contract, [str(file)], product_root=PRODUCT)
+    return {result.rule_id for result in found.results if result.severity == "error" and not result.passed}
+
+
+def test_contract_holds_for_odd_months(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    """No completed flight, one flight alone, no weather, no name: all of it is allowed."""
+    fly(connection, "cancelled", None, None)
+    fly(connection, date="2013-02-01")
+    fly(connection, "diverted", 3, None, destination="SJU")
+    observe(connection, "2013-01-31 15:00:00+00", 0.3)
+    assert broken_rules(connection, "from route_months", tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ("share_cancelled + 0.01 as share_cancelled", "shares_add_up"),
+        ("flights_in_rain + 1::integer as flights_in_rain", "weather_adds_up"),
+        ("cancelled + 1::integer as cancelled", "counts_add_up"),
+        ("p90_arrival_delay - 1 as p90_arrival_delay", "percentiles_ordered"),
+        ("month + 1 as month", "month_begins"),
+        ("null::double as average_arrival_delay", "averages_where_completed"),
+    ],
+)
+def test_contract_notices_wrong_figures(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path, change: str, rule: str
+) -> None:
+    """Each rule over several columns fails when the figure that it guards is wrong."""
+    fly(connection)
+    assert broken_rules(connection, f"select * replace ({change}) from route_months", tmp_path) == {rule}
+
+
+def test_contract_notices_a_month_twice(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    """The key is origin, destination and month together."""
+    fly(connection)
+    fly(connection, destination="SJU")
+    assert broken_rules(connection, "from route_months", tmp_path) == set()
+    (rule,) = broken_rules(connection, "from route_months union all from route_months", tmp_path)
+    assert rule.startswith("unique")

@@ -132,7 +132,7 @@ def read_draft(path: Path) -> Draft:
     Raises:
         DescriptorError: the file cannot be read, is no YAML, or is a document of another kind.
     """
-    file = descriptor_file(path)
+    file = descriptor_file(path.absolute())
     label = shown(file)
     return _draft(parse(read_text(file, label), label), file)
 
@@ -148,7 +148,7 @@ def inline_draft(data: Mapping[str, Any], root: Path, label: str) -> Draft:
     Raises:
         DescriptorError: as for :func:`read_draft`.
     """
-    return _draft(from_mapping(data, label), root / FILE_NAMES[0])
+    return _draft(from_mapping(data, label), root.absolute() / FILE_NAMES[0])
 
 
 def _draft(document: Document, path: Path) -> Draft:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from fractions import Fraction  # noqa: TC003 - pydantic reads annotations at run time
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dp_dagster.descriptor.refresh import RefreshRate
-from dp_dagster.descriptor.values import (
+from dp_dagster.descriptor.dialects import API_VERSION
+from dp_dagster.descriptor.values import (  # noqa: TC001 - pydantic reads annotations at run time
+    ApiVersion,
     Contract,
     Email,
     Identifier,
@@ -22,14 +22,13 @@ from dp_dagster.descriptor.values import (
     Objectives,
     OpenMapping,
     ProductId,
+    Refresh,
+    Share,
     Tags,
     Text,
     Version,
-    max_invalid,
-    refresh_rate,
 )
 
-Refresh = Annotated[InstanceOf[RefreshRate], BeforeValidator(refresh_rate)]
 Status = Literal["draft", "active", "deprecated", "retired"]
 
 
@@ -57,7 +56,7 @@ class Support(Model):
 class Quarantine(Model):
     """How many bad rows may be set aside while the good ones are published."""
 
-    max_invalid: Annotated[InstanceOf[Fraction], BeforeValidator(max_invalid)] = Field(
+    max_invalid: Share = Field(
         description="Largest share of rows that may fail (`0.5%` or `0.005`), the rest being published."
     )
 
@@ -146,9 +145,7 @@ class OutputPort(_KindModel):
 class Descriptor(Model):
     """What ``product.yaml`` declares."""
 
-    api_version: Literal["dp_dagster/v1"] = Field(
-        default="dp_dagster/v1", description="Version of this document's form."
-    )
+    api_version: ApiVersion = Field(default=API_VERSION, description="Version of this document's form.")
     product_id: ProductId = Field(description="Id of the product, unique on the platform.")
     version: Version = Field(
         description="Semantic version; its first number is the major version of the ports."

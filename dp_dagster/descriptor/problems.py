@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pydantic import ValidationError
+    from pydantic.fields import FieldInfo
 
-    from dp_dagster.descriptor.document import Document
+    from dp_dagster.descriptor.document import Document, Mark
     from dp_dagster.descriptor.paths import Keys
     from dp_dagster.errors import Problem
 
@@ -41,13 +42,13 @@ _FIXES = {
 }
 
 
-def suggestion(word: str, choices: Iterable[str]) -> str:
+def suggestion(word: str, choices: Iterable[str], label: str = "choices") -> str:
     """``did you mean x?`` if a choice is close to the word, else ``choices: …``."""
     known = sorted(choices)
     close = difflib.get_close_matches(word.lower(), [name.lower() for name in known], n=1, cutoff=0.6)
     if close:
         return f"did you mean {next(name for name in known if name.lower() == close[0])}?"
-    return f"choices: {', '.join(known)}" if known else "there are none"
+    return f"{label}: {', '.join(known)}" if known else "there are none"
 
 
 def described(value: Any) -> str:
@@ -79,7 +80,14 @@ def problems_of(
         model: What it was validated against, for the names of keys.
         known: Keys of the part, where they are more than the model's fields.
     """
-    return [_problem(detail, document, base, model, known) for detail in error.errors(include_url=False)]
+    told = {(problem.field, problem.line) for problem in document.problems}
+    found = []
+    for detail in error.errors(include_url=False):
+        problem = _problem(detail, document, base, model, known)
+        # A value that could not be read is no new problem when it then fits nowhere.
+        if (problem.field, problem.line) not in told or detail["type"] == "extra_forbidden":
+            found.append(problem)
+    return found
 
 
 def _problem(
@@ -93,7 +101,7 @@ def _problem(
         return document.problem(keys, "is missing", f"add `{keys[-1]}: …`")
     if kind == "extra_forbidden":
         choices = known if known is not None and len(location) == 1 else _keys_at(model, location[:-1])
-        return document.problem(keys, "unknown key", suggestion(str(keys[-1]), choices))
+        return document.problem(keys, "unknown key", suggestion(str(keys[-1]), choices, "known keys"))
     keys = _existing(document, keys, len(base))
     mark = document.mark(keys)
     value = detail["input"] if not context.get("at") else None
@@ -110,16 +118,25 @@ def _problem(
         return document.problem(keys, said, str(context["fix"]))
     if kind in {"literal_error", "enum"}:
         choices = _literals(context.get("expected", ""))
-        return document.problem(keys, f"{shown[:80]} is not among the choices", suggestion(shown, choices))
+        return document.problem(keys, f"{shown[:80]} is no choice here", suggestion(shown, choices))
+    info = _field_at(model, location)
+    return document.problem(keys, *_said(detail, shown, mark, info.description if info is not None else None))
+
+
+def _said(detail: Any, shown: str, mark: Mark, description: str | None) -> tuple[str, str]:
+    kind: str = detail["type"]
     wanted = _WANTED.get(kind.removesuffix("_type").removesuffix("_parsing"))
     if wanted is not None and kind.endswith(("_type", "_parsing")):
         got = f"the value of {shown}" if mark.interpolated else described(detail["input"])
         fix = _FIXES.get(wanted, "")
         if wanted == "text" and isinstance(detail["input"], int | float) and shown:
             fix = f'write it in quotes: "{shown}"'
-        return document.problem(keys, f"wants {wanted}, not {got}", fix)
+        return f"wants {wanted}, not {got}", fix
+    fix = f"expected: {description}" if description else ""
+    if kind == "string_pattern_mismatch":
+        return f"{shown[:80]} has the wrong form", fix
     message = str(detail["msg"])
-    return document.problem(keys, message[:1].lower() + message[1:], "")
+    return message[:1].lower() + message[1:], fix
 
 
 def _existing(document: Document, keys: Keys, least: int) -> Keys:
@@ -134,15 +151,23 @@ def _literals(expected: str) -> list[str]:
 
 
 def _keys_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    current: type[BaseModel] | None = model
-    for part in location:
-        if current is None or isinstance(part, int):
-            continue
-        info = next((info for name, info in current.model_fields.items() if part in {name, info.alias}), None)
-        current = _model_in(info.annotation) if info is not None else None
+    info = _field_at(model, location)
+    current = model if not location else _model_in(info.annotation) if info is not None else None
     if current is None:
         return []
     return [info.alias or name for name, info in current.model_fields.items() if name != "options"]
+
+
+def _field_at(model: type[BaseModel], location: Sequence[str | int]) -> FieldInfo | None:
+    current: type[BaseModel] | None = model
+    info: FieldInfo | None = None
+    for part in location:
+        if isinstance(part, int):
+            continue
+        fields = current.model_fields if current is not None else {}
+        info = next((one for name, one in fields.items() if part in {name, one.alias}), None)
+        current = _model_in(info.annotation) if info is not None else None
+    return info
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, InstanceOf, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from dp_dagster.descriptor.names import VERSION_PATTERN, id_fault
-from dp_dagster.descriptor.refresh import RefreshRate, RefreshRateError, parse
+from dp_dagster.descriptor.dialects import API_VERSION
+from dp_dagster.descriptor.names import ID_PATTERN, MAX_LENGTH, VERSION_PATTERN, id_fault
+from dp_dagster.descriptor.refresh import REAL_TIME, SHORT_FORMS, RefreshRate, RefreshRateError, parse
 
 ERROR_TYPE = "dp"
 """Type of the errors below; their context holds ``said``, ``fix`` and ``at`` (keys below the field)."""
@@ -49,7 +50,7 @@ def fault(said: str, fix: str = "", at: tuple[str | int, ...] = ()) -> PydanticC
     return PydanticCustomError(ERROR_TYPE, "{said}", {"said": said, "fix": fix, "at": at})
 
 
-def refresh_rate(value: Any) -> RefreshRate:
+def _refresh_rate(value: Any) -> RefreshRate:
     """A refresh rate in its short or long form."""
     try:
         return parse(value)
@@ -57,7 +58,7 @@ def refresh_rate(value: Any) -> RefreshRate:
         raise fault(str(error), error.fix, (error.key,) if error.key else ()) from error
 
 
-def max_invalid(value: Any) -> Fraction:
+def _share(value: Any) -> Fraction:
     """A share of rows: ``0.5%`` or ``0.005``, below 100 %."""
     fix = "write a percentage such as 0.5% or a share such as 0.005"
     text = str(value).strip()
@@ -99,6 +100,12 @@ def _version(value: Any) -> str:
     if len(value) > 100 or not re.match(VERSION_PATTERN, value) or value.endswith("\n"):
         raise fault("is no semantic version", "write three numbers, such as 1.2.0 or v1.2.0")
     return value.removeprefix("v")
+
+
+def _api_version(value: str) -> str:
+    if value != API_VERSION:
+        raise fault("is not a version that this release reads", f"write {API_VERSION}")
+    return value
 
 
 def _text(value: str) -> str:
@@ -164,13 +171,69 @@ def _open(value: Any) -> Any:
     return value
 
 
-Text = Annotated[str, AfterValidator(_text)]
-Identifier = Annotated[str, AfterValidator(_identifier)]
-ProductId = Annotated[str, AfterValidator(_product_id)]
-Version = Annotated[str, BeforeValidator(_version)]
-Email = Annotated[str, AfterValidator(_email)]
-Contract = Annotated[str, AfterValidator(_contract)]
-KindName = Annotated[str, AfterValidator(_kind)]
-Tags = Annotated[Mapping[str, str], BeforeValidator(_tags)]
-Objectives = Annotated[Mapping[str, Any], BeforeValidator(_objectives)]
-OpenMapping = Annotated[Any, AfterValidator(_open)]
+_DURATION_SCHEMA = {"type": "string", "pattern": "^P", "examples": ["PT30M", "PT6H", "P2D"]}
+_REFRESH_SCHEMA = {
+    "anyOf": [
+        {"enum": [*SHORT_FORMS, REAL_TIME]},
+        {"type": "string", "minLength": 1, "description": "An ISO 8601 duration or a cron expression."},
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["every"],
+            "properties": {
+                "every": {
+                    "type": "string",
+                    "description": "hourly, daily, weekly, real-time, a duration or a cron expression.",
+                },
+                "maximum_lag": {
+                    **_DURATION_SCHEMA,
+                    "description": "How late is too late. Default: half the period; one hour for real-time.",
+                },
+                "warn_lag": {
+                    **_DURATION_SCHEMA,
+                    "description": "How late is worth a warning. Default: half of maximum_lag.",
+                },
+                "timezone": {"type": "string", "description": "IANA name; default UTC."},
+            },
+        },
+    ]
+}
+_SHARE_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": "^[0-9.]+(\\s*%)?$|\\$\\{"},
+        {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+    ]
+}
+_OBJECTIVES_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?\\s*%$|\\$\\{", "description": "Availability."},
+        {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(OBJECTIVES, True)},
+    ]
+}
+_ID_SCHEMA = {"type": "string", "pattern": ID_PATTERN, "maxLength": MAX_LENGTH}
+
+ApiVersion = Annotated[str, AfterValidator(_api_version), WithJsonSchema({"enum": [API_VERSION]})]
+Text = Annotated[str, AfterValidator(_text), WithJsonSchema({"type": "string", "minLength": 1})]
+Identifier = Annotated[str, AfterValidator(_identifier), WithJsonSchema(_ID_SCHEMA)]
+ProductId = Annotated[str, AfterValidator(_product_id), WithJsonSchema(_ID_SCHEMA)]
+Version = Annotated[
+    str, BeforeValidator(_version), WithJsonSchema({"type": "string", "pattern": VERSION_PATTERN})
+]
+Email = Annotated[
+    str, AfterValidator(_email), WithJsonSchema({"type": "string", "pattern": "^[^@\\s]+@[^@\\s]+$"})
+]
+Contract = Annotated[
+    str,
+    AfterValidator(_contract),
+    WithJsonSchema({"type": "string", "pattern": "^[^:\\s][^:]*\\.py:[A-Za-z_][A-Za-z0-9_]*$"}),
+]
+KindName = Annotated[str, AfterValidator(_kind), WithJsonSchema({"type": "string"})]
+Tags = Annotated[
+    Mapping[str, str],
+    BeforeValidator(_tags),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}}),
+]
+Objectives = Annotated[Mapping[str, Any], BeforeValidator(_objectives), WithJsonSchema(_OBJECTIVES_SCHEMA)]
+OpenMapping = Annotated[Any, AfterValidator(_open), WithJsonSchema({"type": ["object", "array"]})]
+Refresh = Annotated[InstanceOf[RefreshRate], BeforeValidator(_refresh_rate), WithJsonSchema(_REFRESH_SCHEMA)]
+Share = Annotated[InstanceOf[Fraction], BeforeValidator(_share), WithJsonSchema(_SHARE_SCHEMA)]

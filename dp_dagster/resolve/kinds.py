@@ -67,7 +67,7 @@ def configure(
                 draft.add(
                     (*keys, name),
                     f"unknown key: {kind.name} is not installed, so nothing is known of it",
-                    suggestion(name, {*(_declared(common, part)), *_UNCHECKED}),
+                    suggestion(name, {*_declared(common, part), *_UNCHECKED}, "known keys"),
                 )
         return Configured(kind)
     fields = kind.implementation.Config.model_fields

@@ -187,6 +187,21 @@ class ResolvedProduct:
                 waiting.extend(self.transform_providing(name).depends_on)
         return tuple(declared.name for declared in self.inputs if declared.name in found)
 
+    def transforms_of(self, relation: str) -> tuple[ResolvedTransform, ...]:
+        """The transforms that a relation is made by, each after what it reads."""
+        inputs = {declared.name for declared in self.inputs}
+        found: set[str] = set()
+        waiting = [relation]
+        while waiting:
+            name = waiting.pop()
+            if name in inputs:
+                continue
+            transform = self.transform_providing(name)
+            if transform.name not in found:
+                found.add(transform.name)
+                waiting.extend(transform.depends_on)
+        return tuple(transform for transform in self.transforms if transform.name in found)
+
 
 def _named(items: Iterable[_NamedT], name: str, what: str) -> _NamedT:
     for item in items:

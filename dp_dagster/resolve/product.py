@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from dp_dagster.resolve.model import LineState
     from dp_dagster.settings import Settings
 
-MODULE_PREFIX = "dp_dagster_products"
-
 _NO_SLA = "objectives are not measured yet; freshness is, by refresh_rate"
 _NO_ALERTS = "alerts are not sent yet"
 _NO_INFRASTRUCTURE = "infrastructure is not planned or applied yet"
@@ -282,7 +280,7 @@ class _Resolver:
                 reference,
                 product_root=root,
                 cache_directory=self.settings.contract_cache,
-                module_prefix=f"{MODULE_PREFIX}.{self.draft.product_id}",
+                module_prefix=self.draft.head.product_id if self.draft.head else "product",
             ),
         )
         return contract

@@ -1,0 +1,92 @@
+"""The application: its commands, and how it ends when something is wrong.
+
+A command is one function in a file of its own, listed below. It imports what it needs inside the function, so
+that no command pays for another, and raises errors of ``dp_dagster.errors``; nothing is printed about them but
+their message, and the exit code is theirs.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import typer
+
+from dp_dagster.cli.list import list_products
+from dp_dagster.cli.schema import schema
+from dp_dagster.cli.show import show
+from dp_dagster.cli.validate import validate
+from dp_dagster.errors import DataProductError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "validate": validate,
+    "list": list_products,
+    "show": show,
+    "schema": schema,
+}
+"""Commands by name, in the order in which ``dp --help`` lists them."""
+
+_INTERRUPTED = 130  # what shells expect after Ctrl-C
+
+
+def application() -> typer.Typer:
+    """The application with all its commands."""
+    app = typer.Typer(
+        name="dp",
+        help="Data products: land, transform, prove the contract, publish.",
+        no_args_is_help=True,
+        add_completion=False,
+        # Variables in a traceback may hold secrets.
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name, command in COMMANDS.items():
+        app.command(name)(command)
+
+    @app.callback()
+    def _dp() -> None:
+        """Data products: land, transform, prove the contract, publish."""
+
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run ``dp`` and exit: 0 fine, 1 the product or its data is at fault, 2 wrong usage, 3 the platform is."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run ``dp`` and give its exit code."""
+    command = typer.main.get_command(application())
+    try:
+        outcome = command.main(args=arguments, prog_name="dp", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        _complain(error.format_message())
+        return UsageError.exit_code
+    except click.ClickException as error:
+        hint = "; see `dp --help`"
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            hint = f"; see `{error.ctx.command_path} --help`"
+        _complain(f"{error.format_message().rstrip('.')}{hint}")
+        return UsageError.exit_code
+    except DataProductError as error:
+        _complain(str(error))
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _complain("interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough (`dp list | head`). Nothing can be flushed at exit either.
+        sys.stdout = None
+        return 0
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _complain(message: str) -> None:
+    click.echo(message, err=True)

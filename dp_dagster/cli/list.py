@@ -1,0 +1,101 @@
+"""``dp list``: the products of the project, and what of them is published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dp_dagster.cli.output import AsJson  # noqa: TC001 - typer reads annotations at run time
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dp_dagster.settings import Settings
+
+
+def list_products(*, as_json: AsJson = False) -> int:
+    """List the products of this project with their published versions.
+
+    Ends with 1 if a descriptor cannot be read; the other products are listed all the same.
+    """
+    import typer
+
+    from dp_dagster.cli.output import print_json, print_table
+    from dp_dagster.resolve import find_descriptors
+    from dp_dagster.settings import Settings
+
+    settings = Settings.load()
+    rows, complaints = [], []
+    for path in find_descriptors(settings):
+        row, complaint = _row(path, settings)
+        rows.append(row)
+        complaints += [complaint] if complaint else []
+    rows.sort(key=lambda row: str(row["product_id"]))
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(
+            ("product", "version", "status", "owner", "datasets", "published", "ports"),
+            [
+                (
+                    row["product_id"],
+                    row["version"],
+                    row["status"],
+                    row["owner"] or "",
+                    "\n".join(row["datasets"]),
+                    "\n".join(_published(row["published"], name) for name in row["datasets"]),
+                    ", ".join(row["output_ports"]),
+                )
+                for row in rows
+            ],
+        )
+    else:
+        typer.echo(f"no products: {', '.join(settings.products)} matches nothing in {settings.project_root}")
+    for complaint in complaints:
+        typer.echo(complaint, err=True)
+    return 1 if complaints else 0
+
+
+def _row(path: Path, settings: Settings) -> tuple[dict[str, Any], str]:
+    from dp_dagster.cli.published import published_datasets
+    from dp_dagster.descriptor.loading import load_descriptor
+    from dp_dagster.descriptor.paths import shown
+    from dp_dagster.errors import DescriptorError
+    from dp_dagster.resolve.project import product_id_at
+
+    row: dict[str, Any] = {
+        "product_id": "",
+        "version": "",
+        "status": "broken",
+        "name": "",
+        "domain": None,
+        "owner": None,
+        "file": shown(path),
+        "datasets": [],
+        "output_ports": [],
+        "published": {},
+    }
+    try:
+        declared = load_descriptor(path).descriptor
+    except DescriptorError as error:
+        return {**row, "product_id": product_id_at(path)}, str(error)
+    row |= {
+        "product_id": declared.product_id,
+        "version": declared.version,
+        "status": declared.status,
+        "name": declared.title,
+        "domain": declared.domain,
+        "owner": declared.owner.team if declared.owner else None,
+        "datasets": [dataset.name for dataset in declared.datasets],
+        "output_ports": [port.name for port in declared.output_ports],
+        "published": published_datasets(settings.storage, declared.product_id, declared.major),
+    }
+    return row, ""
+
+
+def _published(published: dict[str, Any], dataset: str) -> str:
+    entry = published.get(dataset)
+    if entry is None:
+        return "never"
+    return (
+        f"version {entry['version']}, {entry['rows']:,} rows, {entry['published_at'][:16].replace('T', ' ')}"
+    )

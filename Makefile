@@ -41,7 +41,7 @@ demo: install ## Materialise the three products and show what was published
 .PHONY: dev
 dev: install ## Start the Dagster UI and its daemon on http://127.0.0.1:3000
 	@cd "$(ROOT)" && "$(BIN)/python" products/customer_360/generate_inputs.py
-	@cd "$(ROOT)" && exec "$(BIN)/dp" dev
+	@cd "$(ROOT)" && exec "$(BIN)/dp" dev $(ARGS)
 
 .PHONY: test
 test: install ## Run all tests; installs Chromium and PostgreSQL for them where it may

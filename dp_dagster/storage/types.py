@@ -157,7 +157,8 @@ def _from_arrow(kind: pa.DataType) -> str:  # noqa: PLR0911, PLR0912 one branch 
         if problems := _name_problems([field.name for field in fields], " of a struct"):
             raise _UnsupportedError("struct", "; ".join(problems))
         return f"struct<{', '.join(f'{_field_name(field.name)}: {_from_arrow(field.type)}' for field in fields)}>"
-    raise _UnsupportedError(str(kind), _FIXES.get(str(kind).partition("[")[0], "cast it to VARCHAR"))
+    fixes = (fix for prefix, fix in _FIXES.items() if str(kind).startswith(prefix))
+    raise _UnsupportedError(str(kind), next(fixes, "cast it to VARCHAR"))
 
 
 _FIXES = {

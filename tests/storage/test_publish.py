@@ -237,7 +237,9 @@ def test_a_candidate_on_top_of_an_older_version_loses(table: Table, publisher: P
     publisher.publish(1)
     early, late = publisher.candidate(2), publisher.candidate(3)
     table.publish(late, verdict_on(late), {}, contract_hash=CONTRACT)
-    with pytest.raises(ConflictError, match="version 1 was published while candidate .* on top of version 0"):
+    with pytest.raises(
+        ConflictError, match=r"version 1 was published while candidate .* on top of version 0"
+    ):
         table.publish(early, verdict_on(early), {}, contract_hash=CONTRACT)
     newest = table.newest()
     assert newest is not None

@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING
 import click
 import typer
 
+from dp_dagster.cli.dev import dev
+from dp_dagster.cli.history import history
 from dp_dagster.cli.list import list_products
+from dp_dagster.cli.quarantine import quarantine
+from dp_dagster.cli.rollback import rollback
+from dp_dagster.cli.run import run_product
 from dp_dagster.cli.schema import schema
 from dp_dagster.cli.show import show
+from dp_dagster.cli.sql import sql
 from dp_dagster.cli.validate import validate
 from dp_dagster.errors import DataProductError, UsageError
 
@@ -27,7 +33,13 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "validate": validate,
     "list": list_products,
     "show": show,
+    "run": run_product,
+    "sql": sql,
+    "history": history,
+    "rollback": rollback,
+    "quarantine": quarantine,
     "schema": schema,
+    "dev": dev,
 }
 """Commands by name, in the order in which ``dp --help`` lists them."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dp_dagster.cli.output import AsJson  # noqa: TC001 - typer reads annotations at run time
+from dp_dagster.cli.output import AsJson
 
 if TYPE_CHECKING:
     from pathlib import Path

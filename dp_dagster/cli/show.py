@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dp_dagster.cli.output import AsJson  # noqa: TC001 - typer reads annotations at run time
+from dp_dagster.cli.output import AsJson
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -48,7 +48,7 @@ def kept_target(product: ResolvedProduct, transform: ResolvedTransform) -> Path:
 def dbt_environment(transform: ResolvedTransform, database: Path) -> Iterator[None]:
     """The variables that the dbt project reads. dagster-dbt hands dbt a copy of this process's environment."""
     changes = {
-        "DP_PRODUCT": str(transform.config.models),  # type: ignore[attr-defined]  # a DBT transform's config
+        "DP_PRODUCT": str(transform.config.models),
         "DP_WORK_DATABASE": str(database),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
     }
@@ -111,6 +111,6 @@ def _parse(product: ResolvedProduct, transform: ResolvedTransform, target: Path)
     if done.returncode != 0:
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise TransformError(
-            f"dbt_project/models/{transform.config.models}: "  # type: ignore[attr-defined]  # the same
+            f"dbt_project/models/{transform.config.models}: "
             f"dbt cannot parse the models of {product.id}: {' '.join(lines[-12:])}"
         )

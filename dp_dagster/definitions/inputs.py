@@ -56,7 +56,7 @@ def _events(
 ) -> Iterator[Any]:
     checks = []
     if declared.contract is not None:
-        verdict = outcome.verdict or session.last_verdict(f"input/{declared.name}", declared.contract)
+        verdict = outcome.verdict or session.last_verdict(session.input_table(declared.name))
         checks = list(results.check_results(key, declared.contract, verdict))
     pinned = outcome.pinned
     if pinned is None:

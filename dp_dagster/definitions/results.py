@@ -40,8 +40,12 @@ def check_specs(asset: dg.AssetKey, contract: Contract) -> list[dg.AssetCheckSpe
     return specs
 
 
-def check_results(asset: dg.AssetKey, contract: Contract, verdict: Verdict) -> Sequence[dg.AssetCheckResult]:
+def check_results(
+    asset: dg.AssetKey, contract: Contract, verdict: Verdict | None
+) -> Sequence[dg.AssetCheckResult]:
     """The results of one audit. A rule that was not evaluated never shows as passed."""
+    if verdict is None:
+        return _lost(asset, contract)
     results = [
         dg.AssetCheckResult(
             asset_key=asset,
@@ -86,3 +90,17 @@ def check_results(asset: dg.AssetKey, contract: Contract, verdict: Verdict) -> S
             )
         )
     return results
+
+
+def _lost(asset: dg.AssetKey, contract: Contract) -> list[dg.AssetCheckResult]:
+    # The version was published, so it had passed; but what was found cannot be shown any more.
+    return [
+        dg.AssetCheckResult(
+            asset_key=asset,
+            check_name=name,
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"not evaluated": "nothing new was judged, and the verdict of this version is lost"},
+        )
+        for name in (CONTRACT_CHECK, *(rule.id for rule in contract.rules))
+    ]

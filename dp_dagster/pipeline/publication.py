@@ -7,16 +7,20 @@ publishes them. Between the steps nothing is assumed: the store compares the byt
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.contracts.audit import judge
+from dp_dagster.pipeline.quarantine import HELD_ROWS_KEPT, put_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from fractions import Fraction
     from pathlib import Path
 
+    import pyarrow as pa
+
+    from dp_dagster.contracts.evaluate import Evaluation
     from dp_dagster.contracts.model import Contract
     from dp_dagster.contracts.verdict import Verdict
     from dp_dagster.pipeline.session import Session
@@ -115,5 +119,101 @@ class Publisher:
             input_hash=candidate.hash,
             max_invalid=self.max_invalid,
         )
-        publication = Publication(verdict, None)
-        return publication
+        if verdict.decision == "accepted_in_part":
+            return self._publish_good_rows(candidate, contract, evaluation, verdict, commit)
+        self._record(candidate, verdict)
+        if not verdict.passed:
+            return self._hold(candidate, contract, evaluation, verdict)
+        return Publication(verdict, self._commit(candidate, contract, verdict, commit))
+
+    def _publish_good_rows(
+        self,
+        candidate: Candidate,
+        contract: Contract,
+        evaluation: Evaluation,
+        verdict: Verdict,
+        commit: dict[str, str],
+    ) -> Publication:
+        """Write the good rows as a candidate of their own, the bad ones to quarantine, and publish.
+
+        The verdict names both: what came in and what was accepted.
+        """
+        from dp_dagster.contracts.audit import accept_part
+        from dp_dagster.contracts.split import split
+
+        parts = None
+
+        def write(path: Path) -> None:
+            nonlocal parts
+            parts = split(
+                contract,
+                candidate.paths,
+                path,
+                product_root=self.session.product.root,
+                evaluation=evaluation,
+            )
+
+        accepted = self._written(write)
+        if parts is None or self.quarantine is None:
+            raise AssertionError("rows are split only where there is a quarantine to put them in")
+        verdict = accept_part(
+            replace(verdict, candidate_id=accepted.id, details={"came_in_as": candidate.id}),
+            accepted_hash=accepted.hash,
+            rows_accepted=accepted.rows,
+            rows_rejected=parts.rows_rejected,
+        )
+        # Before the commit: whoever is killed in between has set rows aside that were not published either,
+        # and nothing is lost.
+        rejected = self._put_aside(accepted, parts.rejected(), in_part=True)
+        self._record(accepted, verdict)
+        self.table.discard(candidate)
+        snapshot = self._commit(accepted, contract, verdict, commit)
+        return Publication(verdict, snapshot, rejected)
+
+    def _hold(
+        self, candidate: Candidate, contract: Contract, evaluation: Evaluation, verdict: Verdict
+    ) -> Publication:
+        """Publish nothing; keep the failing rows for whoever must mend them."""
+        from dp_dagster.contracts.split import failing_rows
+
+        rejected, truncated = 0, False
+        if evaluation.rejected and self.quarantine is not None:
+            failing = failing_rows(
+                contract,
+                candidate.paths,
+                product_root=self.session.product.root,
+                limit=HELD_ROWS_KEPT,
+                evaluation=evaluation,
+            )
+            truncated = failing.truncated
+            rejected = self._put_aside(candidate, failing.batches, in_part=False)
+        self.session.record("held", self.subject, verdict_id=verdict.id, reason=verdict.reason)
+        self.table.discard(candidate)
+        return Publication(verdict, None, rejected, truncated)
+
+    def _commit(
+        self, candidate: Candidate, contract: Contract, verdict: Verdict, commit: dict[str, str]
+    ) -> Snapshot:
+        self.before_commit()
+        snapshot = self.table.publish(candidate, verdict, commit, contract_hash=contract.hash)
+        self.session.record(
+            "published", self.subject, version=snapshot.version, rows=snapshot.rows, commit=snapshot.metadata
+        )
+        return snapshot
+
+    def _record(self, candidate: Candidate, verdict: Verdict) -> None:
+        self.table.record_verdict(candidate, verdict)
+        self.session.record("audited", self.subject, verdict=verdict.to_dict())
+
+    def _put_aside(self, candidate: Candidate, rows: Iterable[pa.RecordBatch], *, in_part: bool) -> int:
+        if self.quarantine is None:
+            return 0
+        written = put_aside(
+            self.quarantine,
+            rows,
+            run_id=self.session.run_id,
+            candidate_id=candidate.id,
+            published_in_part=in_part,
+        )
+        self.session.record("quarantined", self.subject, rows=written, candidate_id=candidate.id)
+        return written

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.engines import duckdb as duckdb_engine
-from dp_dagster.errors import InputError, TransformError
+from dp_dagster.errors import InputError, TransformError, UsageError
 from dp_dagster.pipeline import dbt
 from dp_dagster.ports.base import InputContext, Pinned
 from dp_dagster.transforms.base import TransformPlace
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from dp_dagster.contracts.verdict import Verdict
     from dp_dagster.records import Records
     from dp_dagster.resolve import ResolvedInput, ResolvedProduct, ResolvedTransform
-    from dp_dagster.storage import Table
+    from dp_dagster.storage import Snapshot, Table
 
 # Work folders of runs that ended longer ago than this are removed when the next run begins.
 _WORK_FOLDER_KEPT_SECONDS = 24 * 3600.0
@@ -64,7 +65,7 @@ class Session:
         """The append-only store of evidence."""
         from dp_dagster.records import Records
 
-        return Records(self.settings.records_url)
+        return Records(str(self.settings.records_url))
 
     @property
     def holder(self) -> str:
@@ -130,6 +131,11 @@ class Session:
             name: Pinned(**{**value, "files": tuple(value["files"])})
             for name, value in json.loads(content).items()
         }
+
+    def last_verdict(self, table: Table) -> Verdict | None:
+        """The verdict by which the newest version of a table was published; ``None`` where it is lost."""
+        snapshot = table.newest()
+        return verdict_on(table, snapshot) if snapshot is not None else None
 
     # -- inputs and relations -------------------------------------------------------------------------------
 
@@ -257,3 +263,14 @@ class Session:
             if pinned is not None and input_name not in provenance:
                 provenance[input_name] = {**pinned.provenance, "rows": pinned.rows}
         return provenance
+
+
+def verdict_on(table: Table, snapshot: Snapshot) -> Verdict | None:
+    """The verdict by which a version was published; ``None`` where nothing was judged or it is lost."""
+    candidate_id = snapshot.metadata.get("dp.candidate_id")
+    if candidate_id is None or "dp.verdict_id" not in snapshot.metadata:
+        return None
+    try:
+        return table.verdict(table.candidate(candidate_id))
+    except UsageError:
+        return None

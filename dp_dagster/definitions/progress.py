@@ -1,0 +1,72 @@
+"""What a run says on a terminal while it works: a line for each asset, nothing of Dagster's own log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from dp_dagster.definitions.words import count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class ProgressHandler(logging.Handler):
+    """Turns Dagster's events into lines."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.DEBUG)
+        self._say = say
+        self._started: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say what an event means for the person who waits."""
+        meta: dict[str, Any] = getattr(record, "dagster_meta", {})
+        event = meta.get("dagster_event")
+        if event is None:
+            if record.levelno >= logging.WARNING:
+                self._say(f"  ! {meta.get('orig_message', record.getMessage())}")
+            return
+        step = event.step_key or ""
+        kind = event.event_type_value
+        if kind == "STEP_START":
+            self._started[step] = time.monotonic()
+        elif kind == "ASSET_MATERIALIZATION":
+            materialization = event.event_specific_data.materialization
+            self._say(f"  ✓ {materialization.asset_key.to_user_string()}{self._facts(materialization, step)}")
+        elif kind == "ASSET_OBSERVATION":
+            self._say(
+                f"  · {event.event_specific_data.asset_observation.asset_key.to_user_string()}  unchanged"
+            )
+        elif kind == "STEP_UP_FOR_RETRY":
+            self._say(f"  … {step.replace('__', '/')} is tried again")
+        elif kind == "STEP_FAILURE":
+            self._say(f"  ✗ {step.replace('__', '/')}")
+
+    def _facts(self, materialization: dg.AssetMaterialization, step: str) -> str:
+        metadata = materialization.metadata
+        facts = []
+        if "version" in metadata:
+            facts.append(f"version {metadata['version'].value}")
+        if "dagster/row_count" in metadata:
+            facts.append(f"{count(int(str(metadata['dagster/row_count'].value)))} rows")
+        unchanged = metadata.get("unchanged")
+        if unchanged is not None and unchanged.value:
+            facts.append("unchanged")
+        if step in self._started:
+            facts.append(f"{time.monotonic() - self._started[step]:.1f} s")
+        return f"  {', '.join(facts)}" if facts else ""
+
+
+def progress_logger(say: Callable[[str], None]) -> dg.LoggerDefinition:
+    """A Dagster logger that says only what a person waits for."""
+
+    def progress(_context: dg.InitLoggerContext) -> logging.Logger:
+        log = logging.Logger("dp_dagster.progress", logging.DEBUG)  # noqa: LOG001 - Dagster adds it to its own
+        log.addHandler(ProgressHandler(say))
+        return log
+
+    return dg.LoggerDefinition(progress, description="Progress of dp run")

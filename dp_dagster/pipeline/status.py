@@ -1,0 +1,107 @@
+"""Where a product stands: what is published, what the last verdict was, how fresh each port is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from dp_dagster.pipeline.projections import output_context
+from dp_dagster.pipeline.session import Session, verdict_on
+from dp_dagster.storage import Table, dataset_table
+
+if TYPE_CHECKING:
+    from dp_dagster.contracts.verdict import Verdict
+    from dp_dagster.resolve import ResolvedDataset, ResolvedOutput, ResolvedProduct
+    from dp_dagster.storage import Snapshot
+
+Freshness = Literal["fresh", "due", "late", "not evaluated", "never published"]
+
+
+@dataclass(frozen=True)
+class PortStatus:
+    """An output port: how fresh it is and how to read it."""
+
+    name: str
+    kind: str
+    state: str
+    freshness: Freshness
+    freshness_reason: str
+    address: str
+    example: str
+
+
+@dataclass(frozen=True)
+class DatasetStatus:
+    """A dataset: what consumers see, and the verdict on it."""
+
+    product: str
+    dataset: str
+    version: int | None
+    rows: int | None
+    published_at: datetime | None
+    verdict: Verdict | None
+    ports: tuple[PortStatus, ...]
+
+
+def dataset_statuses(product: ResolvedProduct) -> list[DatasetStatus]:
+    """The status of each dataset of a product."""
+    return [_dataset_status(product, dataset) for dataset in product.datasets]
+
+
+def _dataset_status(product: ResolvedProduct, dataset: ResolvedDataset) -> DatasetStatus:
+    table = Table(dataset_table(product.settings.storage, product.id, product.major, dataset.name))
+    snapshot = table.newest()
+    return DatasetStatus(
+        product=product.id,
+        dataset=dataset.name,
+        version=snapshot.version if snapshot else None,
+        rows=snapshot.rows if snapshot else None,
+        published_at=snapshot.published_at if snapshot else None,
+        verdict=verdict_on(table, snapshot) if snapshot else None,
+        ports=tuple(
+            _port_status(product, port, snapshot)
+            for port in product.ports
+            if port.dataset is not None and port.dataset.name == dataset.name
+        ),
+    )
+
+
+def _port_status(product: ResolvedProduct, port: ResolvedOutput, snapshot: Snapshot | None) -> PortStatus:
+    freshness, reason = _freshness(port, snapshot)
+    address = example = ""
+    if port.port is not None and port.state == "active":
+        context = output_context(Session(product, "status"), port)
+        address = port.port.address(port.config, context)
+        examples = port.port.examples(port.config, context)
+        example = examples[0].text if examples else ""
+    return PortStatus(port.name, port.declaration.type, port.state, freshness, reason, address, example)
+
+
+def _freshness(port: ResolvedOutput, snapshot: Snapshot | None) -> tuple[Freshness, str]:
+    if snapshot is None:
+        return "never published", "run the product"
+    if port.refresh is None:
+        return "not evaluated", "no refresh_rate is declared"
+    fail, warn = port.refresh.freshness_window(), port.refresh.warning_window()
+    age = datetime.now(UTC) - snapshot.published_at
+    if fail is None or warn is None:
+        return (
+            "not evaluated",
+            f"real-time: its lag is judged in Dagster (at most {port.refresh.maximum_lag})",
+        )
+    if age > fail:
+        return "late", f"published {_short(age.total_seconds())} ago, at most {_short(fail.total_seconds())}"
+    if age > warn:
+        return (
+            "due",
+            f"published {_short(age.total_seconds())} ago, late in {_short((fail - age).total_seconds())}",
+        )
+    return "fresh", f"{port.refresh}, published {_short(age.total_seconds())} ago"
+
+
+def _short(seconds: float) -> str:
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} s"

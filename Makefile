@@ -67,6 +67,10 @@ format: install ## Format the code and mend what can be mended
 bench: install ## Run the benchmarks, each as a ratio to plain code in the same run
 	@cd "$(ROOT)" && "$(BIN)/python" -m benchmarks $(ARGS)
 
+.PHONY: docs
+docs: install ## Make the reference pages in docs/ again, from the code
+	@cd "$(ROOT)" && "$(BIN)/python" tools/reference.py
+
 .PHONY: screenshots
 screenshots: install ## Make the pictures of the README again, from the running UI
 	@"$(BIN)/python" "$(ROOT)/tests/system_packages.py" --install

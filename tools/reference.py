@@ -1,0 +1,205 @@
+"""Make the reference pages in ``docs/`` from the code: ``make docs``. A test holds that they are current.
+
+The commands come from ``dp`` itself, the keys of ``product.yaml`` from the models that read it, the kinds from the
+registry, and the settings from their model.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import typer
+from pydantic_core import PydanticUndefined
+
+from dp_dagster.cli.app import application
+from dp_dagster.descriptor.model import (
+    Dataset,
+    Descriptor,
+    InputPort,
+    OutputPort,
+    Owner,
+    Quarantine,
+    Support,
+    Transform,
+)
+from dp_dagster.registry import FAMILIES, Registry
+from dp_dagster.settings import ENVIRONMENT_PREFIX, Settings
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+NOTE = "<!-- Made by `make docs` from the code. Do not edit. -->\n"
+FAMILY_TITLES = {"input_ports": "Input ports", "output_ports": "Output ports", "transforms": "Transforms"}
+PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("owner", Owner),
+    ("support", Support),
+    ("input_ports", InputPort),
+    ("transforms", Transform),
+    ("datasets", Dataset),
+    ("quarantine of a dataset", Quarantine),
+    ("output_ports", OutputPort),
+)
+
+
+def cell(text: str) -> str:
+    """Text as it can stand in a table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def default_of(field: FieldInfo) -> str:
+    """A field's default as one would write it in YAML; ``required`` without one."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if value is None or value is PydanticUndefined or value in ((), {}, []):
+        return ""
+    values = value if isinstance(value, tuple) else (value,)
+    return ", ".join(f"`{str(item).lower() if isinstance(item, bool) else item}`" for item in values)
+
+
+def fields_table(model: type[BaseModel], without: frozenset[str] = frozenset()) -> list[str]:
+    """The fields of a model as a table."""
+    lines = ["| key | default | meaning |", "| --- | --- | --- |"]
+    for name, field in model.model_fields.items():
+        if name in without:
+            continue
+        if not field.description:
+            raise ValueError(f"{model.__name__}.{name} has no description")
+        lines.append(f"| `{field.alias or name}` | {default_of(field)} | {cell(field.description)} |")
+    return [*lines, ""]
+
+
+def product_yaml() -> str:
+    """The page on ``product.yaml``: its keys and the kinds with their own."""
+    lines = [
+        "# product.yaml",
+        "",
+        NOTE,
+        "Unknown keys are refused. `${NAME}` and `${NAME:-default}` stand for environment variables. Ids and names are",
+        "lower case: `[a-z][a-z0-9_]*`. `dp schema` gives the same as JSON Schema.",
+        "",
+        *fields_table(Descriptor),
+    ]
+    for title, model in PARTS:
+        lines += [f"## {title}", "", f"{(model.__doc__ or '').splitlines()[0]}", ""]
+        lines += fields_table(model, frozenset({"options"}))
+        if "options" in model.model_fields:
+            lines += ["Further keys belong to the kind, below.", ""]
+    registry = Registry.load()
+    for family in FAMILIES:
+        lines += [f"## Kinds: {FAMILY_TITLES[family].lower()}", ""]
+        kinds = registry.kinds(family)
+        for kind in kinds:
+            if kind.implementation is not None:
+                lines += [f"### {kind.name}", "", f"{sentence(kind.summary)}", ""]
+                if kind.implementation.Config.model_fields:
+                    lines += fields_table(kind.implementation.Config)
+        reserved = [kind for kind in kinds if kind.implementation is None]
+        if reserved:
+            lines += [
+                "Known, but not installed: " + ", ".join(f"`{kind.name}`" for kind in reserved) + ".",
+                "",
+            ]
+    return "\n".join(lines)
+
+
+def sentence(text: str) -> str:
+    """Text with a capital first letter and a full stop."""
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def settings() -> str:
+    """The page on the platform's settings."""
+    lines = [
+        "# Settings",
+        "",
+        NOTE,
+        "What belongs to no single product stands in `[tool.dp_dagster]` of `pyproject.toml` or in `dp_dagster.toml`,",
+        "whichever is found first on the way up from the working directory. The environment variable wins.",
+        "",
+        "| key | environment variable | default | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, field in Settings.model_fields.items():
+        if name != "project_root":
+            variable = f"`{ENVIRONMENT_PREFIX}{name.upper()}`"
+            lines.append(f"| `{name}` | {variable} | {default_of(field)} | {cell(field.description or '')} |")
+    return "\n".join([*lines, ""])
+
+
+def commands() -> str:
+    """The page on ``dp``."""
+    group = typer.main.get_command(application())
+    if not isinstance(group, click.Group):
+        raise TypeError("dp has no commands")
+    lines = [
+        "# Commands",
+        "",
+        NOTE,
+        "`dp` ends with 0; with 1 if the product or its data is at fault, 2 if the command is wrong, 3 if something",
+        "that it runs on is at fault, so that a retry may help.",
+        "",
+    ]
+    for name, command in group.commands.items():
+        lines += [f"## dp {name}", "", "```text", f"{usage(name, command)}", "```", ""]
+        lines += [*paragraphs(command.help or ""), ""]
+        parameters = [parameter_row(parameter) for parameter in command.params]
+        if parameters:
+            lines += ["| argument or option | meaning |", "| --- | --- |", *parameters, ""]
+    return "\n".join(lines)
+
+
+def usage(name: str, command: click.Command) -> str:
+    """The line that says how a command is called."""
+    context = click.Context(command, info_name=f"dp {name}")
+    return f"dp {name} {' '.join(command.collect_usage_pieces(context))}"
+
+
+def paragraphs(text: str) -> list[str]:
+    """Help text without its indentation."""
+    return [line.strip() for line in text.strip().replace("\b", "").splitlines()]
+
+
+def parameter_row(parameter: click.Parameter) -> str:
+    """One argument or option."""
+    shown = (
+        parameter.human_readable_name if isinstance(parameter, click.Argument) else ", ".join(parameter.opts)
+    )
+    text = cell(getattr(parameter, "help", None) or "")
+    default: Any = parameter.default
+    if (
+        isinstance(parameter, click.Option)
+        and not parameter.is_flag
+        and isinstance(default, str | int | float)
+    ):
+        text += f" Default: `{default}`."
+    return f"| `{shown}` | {text} |"
+
+
+PAGES = {"commands.md": commands, "product-yaml.md": product_yaml, "settings.md": settings}
+
+
+def main() -> int:
+    """Write the pages; with ``--check``, only say which are out of date."""
+    stale = []
+    for name, make in PAGES.items():
+        text = make()
+        page = DOCS / name
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                page.write_text(text, encoding="utf-8")
+                print(f"  docs/{name}")
+    if stale and "--check" in sys.argv:
+        print(f"out of date, run `make docs`: {', '.join(stale)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -63,7 +63,7 @@ def failures(
         contract, product_root=PRODUCT, cache_directory=folder / "cache", module_prefix="flights_source"
     )
     found = evaluate(compiled, [str(file)], product_root=PRODUCT)
-    broken = {
+    broken: dict[str, tuple[str, int]] = {
         result.rule_id: (result.severity, result.failures) for result in found.results if not result.passed
     }
     return found.rows, found.rejected, broken

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,6 @@ from dp_dagster.definitions.orphans import reconcile
 from dp_dagster.errors import InputError, OperatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from dp_dagster.descriptor.refresh import RefreshRate
     from dp_dagster.resolve import ResolvedOutput, ResolvedProduct
 

@@ -1,9 +1,9 @@
 """Datasets as assets: the step that writes, audits and publishes, and the quarantine beside it."""
 
-from __future__ import annotations
-
+# No postponed annotations here: Dagster looks at the annotation of the context itself.
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -11,11 +11,7 @@ from dp_dagster.definitions import describe, keys, results
 from dp_dagster.definitions.words import count
 from dp_dagster.definitions.work import begin, plain_failures
 from dp_dagster.pipeline import PublicationOutcome, publish_dataset
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dp_dagster.resolve import ResolvedDataset, ResolvedProduct
+from dp_dagster.resolve import ResolvedDataset, ResolvedProduct
 
 
 def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.AssetsDefinition:

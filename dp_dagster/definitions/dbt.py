@@ -1,10 +1,11 @@
 """dbt models as assets, their tests as asset checks: run by dagster-dbt into a database of the run's own."""
 
-from __future__ import annotations
-
+# No postponed annotations here: Dagster looks at the annotation of the context itself.
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
@@ -15,14 +16,9 @@ from dp_dagster.definitions.work import begin, plain_failures
 from dp_dagster.errors import TransformError
 from dp_dagster.folder import code_version
 from dp_dagster.pipeline.dbt import keep_database, prepare_database
+from dp_dagster.resolve import ResolvedProduct, ResolvedTransform
 from dp_dagster.transforms.base import TransformPlace
 from dp_dagster.transforms.dbt import project_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from dp_dagster.resolve import ResolvedProduct, ResolvedTransform
 
 
 class ProductTranslator(DagsterDbtTranslator):

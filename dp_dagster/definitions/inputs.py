@@ -1,21 +1,17 @@
 """Input ports as assets."""
 
-from __future__ import annotations
-
+# No postponed annotations here: Dagster looks at the annotation of the context itself.
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
 from dp_dagster.definitions import describe, keys, results
 from dp_dagster.definitions.work import begin, plain_failures
+from dp_dagster.pipeline import Session
 from dp_dagster.pipeline.inputs import InputOutcome, land_input
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dp_dagster.pipeline import Session
-    from dp_dagster.resolve import ResolvedInput, ResolvedProduct
+from dp_dagster.resolve import ResolvedInput, ResolvedProduct
 
 
 def input_asset(product: ResolvedProduct, declared: ResolvedInput) -> dg.AssetsDefinition:

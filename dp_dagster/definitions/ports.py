@@ -1,8 +1,8 @@
 """Output ports as assets: each projects the newest committed version to its consumers."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+# No postponed annotations here: Dagster looks at the annotation of the context itself.
+from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -13,11 +13,7 @@ from dp_dagster.definitions.work import begin, plain_failures
 from dp_dagster.errors import AuthorError
 from dp_dagster.pipeline import ProjectionOutcome, Session, project_port
 from dp_dagster.pipeline.projections import output_context
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dp_dagster.resolve import ResolvedOutput, ResolvedProduct
+from dp_dagster.resolve import ResolvedOutput, ResolvedProduct
 
 
 def port_asset(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetsDefinition | dg.AssetSpec:

@@ -1,8 +1,7 @@
 """Transforms of kind ``session`` as assets; dbt models are in :mod:`dp_dagster.definitions.dbt`."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+# No postponed annotations here: Dagster looks at the annotation of the context itself.
+from typing import Any
 
 import dagster as dg
 
@@ -10,10 +9,8 @@ from dp_dagster.definitions import describe, keys
 from dp_dagster.definitions.work import begin, plain_failures
 from dp_dagster.folder import code_version
 from dp_dagster.pipeline import run_transform
+from dp_dagster.resolve import ResolvedProduct, ResolvedTransform
 from dp_dagster.transforms.base import TransformPlace
-
-if TYPE_CHECKING:
-    from dp_dagster.resolve import ResolvedProduct, ResolvedTransform
 
 
 def transform_asset(product: ResolvedProduct, transform: ResolvedTransform) -> dg.AssetsDefinition:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Processes, TestProject, end_group, group_lives
+from support import Processes, TestProject, end_group, group_lives
 
 PYTEST_INI = "[pytest]\nmarkers = needs(name)\n"
 
@@ -53,7 +53,7 @@ def test_a_missing_package_is_named_at_the_end(tmp_path: Path) -> None:
     """A test that cannot run is listed after everything else, with its name and the reason."""
     tests = Path(__file__).resolve().parent.parent
     (tmp_path / "pytest.ini").write_text(PYTEST_INI)
-    for name in ("conftest.py", "system_packages.py"):
+    for name in ("conftest.py", "support.py", "system_packages.py"):
         (tmp_path / name).write_text((tests / name).read_text())
     (tmp_path / "test_it.py").write_text(
         "import pytest\n@pytest.mark.needs('chromium')\ndef test_browser(): raise AssertionError\n"

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Processes, TestProject, group_lives
+from support import Processes, TestProject, group_lives
 
 from dp_dagster.cli.dev import dev, require_free, run_group
 from dp_dagster.errors import OperatorError, UsageError

@@ -87,6 +87,11 @@ def _check_class() -> Any:
             if not self._named:
                 self.name = name
 
+        @classmethod
+        def get_backend(cls, check_obj: Any) -> Any:
+            """That of every check: pandera registers backends for its own class only."""
+            return Check.get_backend(check_obj)
+
         def __get__(self, instance: object, owner: type | None = None) -> RowCheck:
             """Itself; a descriptor, because pandera takes other attributes of a model for columns."""
             return self

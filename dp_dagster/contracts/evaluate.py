@@ -105,14 +105,15 @@ class _Evaluator:
 
         try:
             return self._count(masks)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        # What an author's function raises comes through Polars as it is, so it may be anything.
+        except (Exception, pl.exceptions.PanicException):
             if not self.plan.fragile:
                 raise
         counts = self._count({name: mask for name, mask in masks.items() if name not in self.plan.fragile})
         for name in sorted(self.plan.fragile):
             try:
                 counts |= self._count({name: masks[name]})
-            except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001 - as above
                 self.plan.obstacles[name] = f"the check raised: {describe_exception(error, self.root)}"
                 del masks[name]
         return counts

@@ -142,7 +142,8 @@ def import_file(file: Path, *, product_root: Path, module_prefix: str = "product
 def describe_exception(error: BaseException, product_root: Path) -> str:
     """``file:line: Type: text`` with the last place in the author's files that an exception came through."""
     root = product_root.resolve()
-    text = " ".join(str(error).split())
+    # Polars adds paragraphs about the expression to the text of the exception itself.
+    text = " ".join(str(error).split("\n\n", 1)[0].split())
     label = f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
         frames = [(error.filename, error.lineno or 1)]
@@ -208,13 +209,16 @@ def _importer(package: str, file: Path, root: Path) -> Any:
         name: str,
         globals: Mapping[str, object] | None = None,  # noqa: A002 - the names are those of __import__
         locals: Mapping[str, object] | None = None,  # noqa: A002 - the names are those of __import__
-        fromlist: Sequence[str] = (),
+        fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
         parts = name.split(".")
         if level == 0 and parts[0] not in sys.stdlib_module_names:
             for base in _absolute_bases(file, root):
-                if _files_of(parts, [base]):
+                if any(
+                    _files_of(wanted, [base])
+                    for wanted in (parts, *([*parts, part] for part in fromlist or ()))
+                ):
                     start = [package, *base.relative_to(root).parts]
                     module = importlib.import_module(".".join([*start, *parts]))
                     if not fromlist:

@@ -7,6 +7,7 @@ evaluation, so the counts agree.
 from __future__ import annotations
 
 import tempfile
+import weakref
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -69,9 +70,15 @@ class SplitResult:
         """The failing rows in the order of the files, with :func:`rejected_schema`; to be read once at a time."""
         import pyarrow as pa
 
-        self._spill.seek(0)
-        reader: pa.RecordBatchReader = pa.ipc.open_stream(self._spill)
+        reader: pa.RecordBatchReader = pa.RecordBatchReader.from_batches(rejected_schema(), self._batches())
         return reader
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        # A generator keeps the result, and with it the file, for as long as somebody reads.
+        import pyarrow as pa
+
+        self._spill.seek(0)
+        yield from pa.ipc.open_stream(self._spill)
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,9 @@ def split(
     except BaseException:
         spill.close()
         raise
-    return SplitResult(marked.source.rows, marked.source.rows - rejected, rejected, spill)
+    result = SplitResult(marked.source.rows, marked.source.rows - rejected, rejected, spill)
+    weakref.finalize(result, spill.close)
+    return result
 
 
 def failing_rows(

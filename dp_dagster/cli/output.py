@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 """The option that every listing command has."""
 
+_WIDTH_OF_FILES = 160
+
 STATE_STYLES = {
     "active": "green",
     "not installed": "yellow",
@@ -34,10 +36,11 @@ def print_json(data: Any) -> None:
 
 
 def console() -> Console:
-    """Where tables go; as wide as the terminal, without colours when it is none."""
+    """Where tables go; as wide as the terminal. In a file or pipe: wide, without colours."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False)
+    made = Console(highlight=False, soft_wrap=False)
+    return made if made.is_terminal else Console(highlight=False, soft_wrap=False, width=_WIDTH_OF_FILES)
 
 
 def table(

@@ -10,6 +10,7 @@ is the only one that calls it, and a test holds its behaviour.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dagster import DagsterInstance
+
+# The lock of a run that ended is of no use; a day keeps it out of the way of whoever looks just now.
+_LOCK_KEPT_SECONDS = 24 * 3600.0
 
 # Locks of this process, held until it ends.
 _held: dict[str, FileLock] = {}
@@ -72,7 +76,17 @@ def reconcile(instance: DagsterInstance, state_directory: Path, own_run: str | N
         )
         (_locks(state_directory) / f"{run_id}.lock").unlink(missing_ok=True)
         marked.append(run_id)
+    _forget_ended(state_directory)
     return marked
+
+
+def _forget_ended(state_directory: Path) -> None:
+    """Remove locks that runs of days ago left."""
+    folder = _locks(state_directory)
+    for path in folder.glob("*.lock") if folder.is_dir() else ():
+        is_old = time.time() - path.stat().st_mtime > _LOCK_KEPT_SECONDS
+        if is_old and path.stem not in _held and _is_dead(state_directory, path.stem):
+            path.unlink(missing_ok=True)
 
 
 def _is_dead(state_directory: Path, run_id: str) -> bool:

@@ -6,7 +6,9 @@ like any other.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import io
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -70,19 +72,21 @@ def run_product(
         build_definitions(product), dg.Definitions(loggers={"console": progress_logger(say)})
     )
     job = definitions.resolve_job_def(automation.refresh_job(product).name)
-    result = job.execute_in_process(
-        instance=instance,
-        raise_on_error=False,
-        asset_selection=_selection(product, dataset) if dataset else None,
-        run_config={"loggers": {"console": {}}},
-        tags={
-            # Puts the run on the job's page of the product's code location.
-            ".dagster/repository": f"__repository__@{product.id}",
-            "dagster/code_location": product.id,
-            "dp/product": product.id,
-            "dp/actor": actor(),
-        },
-    )
+    # dbt speaks on standard output, which is for the command's own result; its words are in its log file.
+    with contextlib.redirect_stdout(io.StringIO()):
+        result = job.execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            asset_selection=_selection(product, dataset) if dataset else None,
+            run_config={"loggers": {"console": {}}},
+            tags={
+                # Puts the run on the job's page of the product's code location.
+                ".dagster/repository": f"__repository__@{product.id}",
+                "dagster/code_location": product.id,
+                "dp/product": product.id,
+                "dp/actor": actor(),
+            },
+        )
     release_run(result.run_id)
     return RunResult(
         product_id=product.id,

@@ -89,7 +89,7 @@ class SqlOutput(OutputPort[SqlConfig]):
 
     def examples(self, config: SqlConfig, context: OutputContext) -> tuple[Example, ...]:
         """From the shell and from Python."""
-        query = f"select * from {self.address(config, context)} limit 10"
+        query = f"from {self.address(config, context)}"
         catalog = catalog_path(context.settings.storage, context.product_id)
         return (
             Example("shell", f'dp sql "{query}"'),

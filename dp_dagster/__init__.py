@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 __all__ = ["DataProductComponent", "load_product", "load_products"]
 
 
+def __dir__() -> list[str]:
+    # Dagster finds components by what a module lists; what is loaded on first use must be listed, too.
+    return [*globals(), *__all__]
+
+
 def __getattr__(name: str) -> object:
     # Dagster takes a second to import; the command line must not pay for it.
     if name == "DataProductComponent":

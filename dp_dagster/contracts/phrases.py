@@ -13,11 +13,12 @@ _SHOWN_VALUES = 10
 def phrase(rule: Rule) -> str:
     """What a rule asks for, in a few words: ``distance: at least 0``."""
     subject = ", ".join(rule.columns)
-    text = rule.description or _wanted(rule)
+    text = rule.description or wanted(rule)
     return f"{subject}: {text}" if subject else text
 
 
-def _wanted(rule: Rule) -> str:  # noqa: PLR0911, PLR0912 - one branch for each kind
+def wanted(rule: Rule) -> str:  # noqa: PLR0911, PLR0912 - one branch for each kind
+    """What a rule asks of its column: ``at least 0``."""
     params = rule.params
     match rule.kind:
         case "columns":

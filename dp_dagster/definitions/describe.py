@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from dp_dagster.contracts.phrases import phrase, wanted
 from dp_dagster.definitions.words import count, escape_cell, share
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _is_tag(name: str, value: str) -> bool:
 
 def column_schema(contract: Contract) -> dg.TableSchema:
     """The contract's columns with types, constraints and classification, and the rules of the table."""
-    of_table = [rule.description or rule.id for rule in contract.rules if rule.level == "table"]
+    of_table = [rule.description or wanted(rule) for rule in contract.rules if rule.level == "table"]
     if len(contract.key) > 1:
         of_table.insert(0, f"unique ({', '.join(contract.key)})")
     return dg.TableSchema(
@@ -85,7 +86,7 @@ def _column_constraints(contract: Contract, column: Column) -> dg.TableColumnCon
         if rule.kind == "unique":
             unique = True
             continue
-        text = rule.description or rule.id
+        text = rule.description or wanted(rule)
         other.append(text if rule.severity == "error" else f"{text} (warn)")
     return dg.TableColumnConstraints(nullable=column.nullable, unique=unique, other=other)
 
@@ -208,7 +209,7 @@ def verdict_markdown(verdict: Verdict, contract: Contract) -> str:
         lines += ["", "| rule | severity | rows | sample |", "|---|---|---|---|"]
         for result in notable:
             rule = contract.rule(result.rule_id)
-            name = rule.description or rule.id if rule else result.rule_id
+            name = phrase(rule) if rule else result.rule_id
             found = count(result.failures) if result.evaluated else f"not evaluated: {result.reason}"
             lines.append(
                 f"| {escape_cell(name)} | {result.severity} | {escape_cell(found)} "

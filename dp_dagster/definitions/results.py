@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from dp_dagster.contracts.phrases import phrase
 from dp_dagster.definitions import describe
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ def check_specs(asset: dg.AssetKey, contract: Contract) -> list[dg.AssetCheckSpe
             dg.AssetCheckSpec(
                 rule.id,
                 asset=asset,
-                description=f"{rule.description or rule.id} "
-                f"({'warns only' if rule.severity == 'warn' else effect})",
+                description=f"{phrase(rule)} ({'warns only' if rule.severity == 'warn' else effect})",
             )
         )
     return specs

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dp_dagster.contracts.evaluate import row_count_problem
 from dp_dagster.contracts.verdict import Decision, RuleResult, Verdict
+from dp_dagster.errors import PublicationRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,11 +68,12 @@ def accept_part(verdict: Verdict, *, accepted_hash: str, rows_accepted: int, row
     """Complete a verdict ``accepted_in_part`` once the good rows have been written.
 
     Raises:
-        ValueError: The split does not agree with the verdict, so the files are not those that were judged.
+        PublicationRefusedError: The split does not agree with the verdict, so the files are not those that
+            were judged.
     """
     expected = (verdict.rows_accepted, verdict.rows_rejected)
     if verdict.decision != "accepted_in_part" or expected != (rows_accepted, rows_rejected):
-        raise ValueError(
+        raise PublicationRefusedError(
             f"verdict {verdict.id} ({verdict.decision}) accepts {expected[0]} and rejects {expected[1]} rows, "
             f"the split accepted {rows_accepted} and rejected {rows_rejected}"
         )

@@ -43,6 +43,11 @@ class CustomChecks:
         checks = self._schema.checks if table else self._schema.columns[rule.columns[0]].checks
         return checks[rule.params["check"]]
 
+    def cause(self, rule: Rule, error: BaseException) -> str:
+        """Where and what an author's check raised; without the text if that may quote classified values."""
+        read = set(rule.columns) if rule.columns else {column.name for column in self._contract.columns}
+        return describe_exception(error, self._root, with_text=read.isdisjoint(self._contract.classified))
+
     def failing_value(self, rule: Rule) -> pl.Expr:
         """For a check of single values: an expression that calls it, true for failing rows."""
         import polars as pl
@@ -78,5 +83,5 @@ class CustomChecks:
             return CustomOutcome(failed=False, evaluated=False, reason=str(error))
         # The author's function may raise anything, Polars' panics included.
         except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001
-            cause = describe_exception(error, self._root)
+            cause = self.cause(rule, error)
             return CustomOutcome(failed=False, evaluated=False, reason=f"the check raised: {cause}")

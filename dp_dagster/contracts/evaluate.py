@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.contracts.custom import CustomChecks
-from dp_dagster.contracts.modules import describe_exception
 from dp_dagster.contracts.plan import RowPlan, plan_rows
 from dp_dagster.contracts.samples import sample_rows, shown
 from dp_dagster.contracts.schema_rules import SchemaFindings, judge_schema
@@ -73,7 +72,6 @@ class _Evaluator:
     def __init__(self, contract: Contract, source: Source, product_root: Path, sample_size: int) -> None:
         self.contract = contract
         self.source = source
-        self.root = product_root
         self.sample_size = sample_size
         self.custom = CustomChecks(contract, product_root)
         self.findings: SchemaFindings = judge_schema(contract, source)
@@ -114,7 +112,8 @@ class _Evaluator:
             try:
                 counts |= self._count({name: masks[name]})
             except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001 - as above
-                self.plan.obstacles[name] = f"the check raised: {describe_exception(error, self.root)}"
+                rule = next(rule for rule in self.contract.rules if rule.id == name)
+                self.plan.obstacles[name] = f"the check raised: {self.custom.cause(rule, error)}"
                 del masks[name]
         return counts
 

@@ -119,7 +119,8 @@ def _failing_value(  # noqa: PLR0911 - one return for each kind
                 *([length < params["minimum"]] if params.get("minimum") is not None else []),
                 *([length > params["maximum"]] if params.get("maximum") is not None else []),
             ]
-            return functools.reduce(operator.or_, bounds, polars.lit(value=False))
+            outside: pl.Expr = functools.reduce(operator.or_, bounds, polars.lit(value=False))
+            return outside
     raise ContractError(f"rule {rule.id}: kind {rule.kind} is not a rule of single rows")
 
 

@@ -139,12 +139,18 @@ def import_file(file: Path, *, product_root: Path, module_prefix: str = "product
             raise ContractError(describe_exception(error, root)) from error
 
 
-def describe_exception(error: BaseException, product_root: Path) -> str:
-    """``file:line: Type: text`` with the last place in the author's files that an exception came through."""
+def describe_exception(error: BaseException, product_root: Path, *, with_text: bool = True) -> str:
+    """``file:line: Type: text`` with the last place in the author's files that an exception came through.
+
+    Args:
+        error: The exception.
+        product_root: The product's folder.
+        with_text: Whether to add the exception's text; not where it may quote classified values.
+    """
     root = product_root.resolve()
     # Polars adds paragraphs about the expression to the text of the exception itself.
     text = " ".join(str(error).split("\n\n", 1)[0].split())
-    label = f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
+    label = f"{type(error).__name__}: {text[:500]}" if text and with_text else type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
         frames = [(error.filename, error.lineno or 1)]
     else:

@@ -19,7 +19,7 @@ from dp_dagster.contracts.evaluate import evaluate
 from dp_dagster.contracts.model import Rule
 from dp_dagster.contracts.split import failing_rows, rejected_schema, split
 from dp_dagster.contracts.verdict import Verdict
-from dp_dagster.errors import ContractError, StoreError, UsageError
+from dp_dagster.errors import ContractError, PublicationRefusedError, StoreError, UsageError
 
 
 def found(tmp_path, contract, data, **options):
@@ -233,6 +233,31 @@ def test_a_check_that_raises_on_the_data_is_not_evaluated_and_holds(tmp_path):
     assert verdict_of(fine, contract).decision == "accepted"
 
 
+def test_what_a_check_raises_quotes_no_classified_value(tmp_path):
+    contract = compiled(
+        tmp_path,
+        model_with(
+            """
+            a: str = pa.Field(metadata={"classification": "pii"})
+            number = row_check(pl.col("a").cast(pl.Int64) > 0)
+
+            @pa.check("a", element_wise=True)
+            def is_number(cls, value):
+                return int(value) > 0
+
+            @pa.dataframe_check
+            def all_numbers(cls, data):
+                return int(data.lazyframe.collect()["a"][0]) > 0
+            """
+        ),
+    )
+    evaluation = found(tmp_path, contract, pl.DataFrame({"a": ["secret"]}))
+    unknown = {result.rule_id: result.reason for result in evaluation.results if not result.evaluated}
+    assert set(unknown) == {"number", "is_number_a", "all_numbers"}
+    assert unknown["all_numbers"].endswith(": ValueError")
+    assert "secret" not in repr(evaluation)
+
+
 def test_a_custom_check_whose_module_is_gone_is_not_evaluated(tmp_path):
     contract = compiled(tmp_path, CUSTOM)
     (tmp_path / "contracts" / "made.py").unlink()
@@ -418,9 +443,9 @@ def test_good_rows_alone_must_be_enough(tmp_path):
 def test_a_split_completes_the_verdict_only_if_it_agrees(tmp_path):
     part = judged(tmp_path, [-1, *[1] * 9], 0.1)
     assert accept_part(part, accepted_hash="new", rows_accepted=9, rows_rejected=1).accepted_hash == "new"
-    with pytest.raises(ValueError, match="the split accepted 8 and rejected 2"):
+    with pytest.raises(PublicationRefusedError, match="the split accepted 8 and rejected 2"):
         accept_part(part, accepted_hash="new", rows_accepted=8, rows_rejected=2)
-    with pytest.raises(ValueError, match="held"):
+    with pytest.raises(PublicationRefusedError, match="held"):
         accept_part(judged(tmp_path, [-1]), accepted_hash="new", rows_accepted=0, rows_rejected=1)
 
 

@@ -50,7 +50,7 @@ def run_product(
         print_statuses(statuses)
     for result in results:
         for failure in result.failures:
-            typer.echo(f"{result.product_id}: {failure}", err=True)
+            typer.echo(failure, err=True)
     if all(result.succeeded for result in results):
         return 1 if complaints else 0
     return _PLATFORM if all(result.retryable for result in results if not result.succeeded) else 1

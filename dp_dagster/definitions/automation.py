@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from dp_dagster.definitions import keys
-from dp_dagster.definitions.lag import LAG_CHECK, input_context, judge_lag, lag_check_spec
+from dp_dagster.definitions.lag import LAG_CHECK, judge_lag, lag_check_spec
 from dp_dagster.definitions.orphans import reconcile
 from dp_dagster.errors import InputError, OperatorError
+from dp_dagster.pipeline.lag import input_context
 
 if TYPE_CHECKING:
     from dp_dagster.descriptor.refresh import RefreshRate

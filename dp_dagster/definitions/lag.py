@@ -1,36 +1,24 @@
-"""How far a ``real-time`` port lags behind what its product reads: new files, new versions of other products."""
+"""The lag of a ``real-time`` port as an asset check."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dp_dagster.ports.base import InputContext
+from dp_dagster.pipeline.lag import Lag, measure_lag, watched_inputs
 
 if TYPE_CHECKING:
-    from dp_dagster.resolve import ResolvedInput, ResolvedOutput, ResolvedProduct
+    from dp_dagster.resolve import ResolvedOutput, ResolvedProduct
 
 LAG_CHECK = "lag"
-
-
-@dataclass(frozen=True)
-class Lag:
-    """A port's lag: how long the oldest upstream publication that it does not show yet has been there."""
-
-    duration: timedelta
-    behind: tuple[str, ...]
-    reason: str = ""
 
 
 def lag_check_spec(
     product: ResolvedProduct, port: ResolvedOutput, key: dg.AssetKey
 ) -> dg.AssetCheckSpec | None:
     """The check of a ``real-time`` port; ``None`` for other ports."""
-    if port.refresh is None or port.refresh.kind != "real_time" or not _watched(product, port):
+    if port.refresh is None or port.refresh.kind != "real_time" or not watched_inputs(product, port):
         return None
     return dg.AssetCheckSpec(
         LAG_CHECK,
@@ -63,52 +51,3 @@ def judge_lag(product: ResolvedProduct, port: ResolvedOutput) -> tuple[bool, dg.
     if lag.duration > port.refresh.warn_lag:
         return False, dg.AssetCheckSeverity.WARN, lag
     return True, dg.AssetCheckSeverity.WARN, lag
-
-
-def measure_lag(product: ResolvedProduct, port: ResolvedOutput) -> Lag:
-    """Compare what the port's version was made from with what is there to read now."""
-    shown = _shown(product, port)
-    oldest: datetime | None = None
-    behind = []
-    for declared in _watched(product, port):
-        context = input_context(product, declared)
-        since = declared.port.available_since(declared.config, context, shown.get(declared.name))
-        if since is not None:
-            behind.append(declared.port.location(declared.config))
-            oldest = since if oldest is None else min(oldest, since)
-    if oldest is None:
-        return Lag(timedelta(0), (), "shows the newest of everything that it reads")
-    duration = max(datetime.now(UTC) - oldest, timedelta(0))
-    return Lag(duration, tuple(behind), f"behind {', '.join(behind)} for {duration}")
-
-
-def input_context(product: ResolvedProduct, declared: ResolvedInput) -> InputContext:
-    """Where an input port is looked at outside any run."""
-    return InputContext(
-        product_id=product.id,
-        product_root=product.root,
-        port_name=declared.name,
-        run_id="watch",
-        settings=product.settings,
-        contract=declared.contract,
-    )
-
-
-def _watched(product: ResolvedProduct, port: ResolvedOutput) -> list[ResolvedInput]:
-    if port.dataset is None:
-        return []
-    return [product.input(name) for name in product.inputs_of(port.dataset.source)]
-
-
-def _shown(product: ResolvedProduct, port: ResolvedOutput) -> dict[str, str]:
-    """Fingerprints of the inputs that the version on show was made from."""
-    from dp_dagster.storage import Table
-    from dp_dagster.storage.manifest import read_manifest
-
-    manifest = read_manifest(product.settings.storage, product.id)
-    entry = manifest.port(product.major, port.name) if manifest else None
-    if manifest is None or entry is None:
-        return {}
-    snapshot = Table(manifest.location(product.settings.storage, entry)).snapshot(entry.version)
-    upstream = json.loads(snapshot.metadata.get("dp.upstream", "{}"))
-    return {name: value["fingerprint"] for name, value in upstream.items() if "fingerprint" in value}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,12 @@ class ProgressHandler(logging.Handler):
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         if event is None:
-            if record.levelno >= logging.WARNING:
-                self._say(f"  ! {meta.get('orig_message', record.getMessage())}")
+            message = str(meta.get("orig_message", record.getMessage()))
+            not_run = re.match(r"Dependencies for step (\S+) failed", message)
+            if not_run:
+                self._say(f"  - {not_run[1].replace('__', '/')}  not run")
+            elif record.levelno >= logging.WARNING:
+                self._say(f"  ! {message}")
             return
         step = event.step_key or ""
         kind = event.event_type_value

@@ -119,7 +119,9 @@ def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
             continue
         data = event.step_failure_data
         if data.user_failure_data is not None and data.user_failure_data.description:
-            found.append(data.user_failure_data.description)
+            sentence = data.user_failure_data.description
+            place = (event.step_key or "").replace("__", "/")
+            found.append(sentence if sentence.startswith(place.split("/")[0]) else f"{place}: {sentence}")
         elif data.error is not None:
             cause = data.error
             while cause.cause is not None:

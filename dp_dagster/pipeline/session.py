@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from dp_dagster.contracts.verdict import Verdict
-    from dp_dagster.records import Records
+    from dp_dagster.records import Kind, Records
     from dp_dagster.resolve import ResolvedInput, ResolvedProduct, ResolvedTransform
     from dp_dagster.storage import Snapshot, Table
 
@@ -72,7 +72,7 @@ class Session:
         """Who holds a lock, for the message that others get."""
         return f"run {self.run_id} of {self.product.id} (pid {os.getpid()})"
 
-    def record(self, kind: str, subject: str, **payload: Any) -> None:
+    def record(self, kind: Kind, subject: str, **payload: Any) -> None:
         """Append evidence about this run."""
         self.records.append(
             kind=kind,

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from dp_dagster.errors import DataProductError
+from dp_dagster.pipeline.lag import measure_lag
 from dp_dagster.pipeline.projections import output_context
 from dp_dagster.pipeline.session import Session, verdict_on
 from dp_dagster.storage import Table, dataset_table
 
 if TYPE_CHECKING:
     from dp_dagster.contracts.verdict import Verdict
+    from dp_dagster.descriptor.refresh import RefreshRate
     from dp_dagster.resolve import ResolvedDataset, ResolvedOutput, ResolvedProduct
     from dp_dagster.storage import Snapshot
 
@@ -68,7 +71,7 @@ def _dataset_status(product: ResolvedProduct, dataset: ResolvedDataset) -> Datas
 
 
 def _port_status(product: ResolvedProduct, port: ResolvedOutput, snapshot: Snapshot | None) -> PortStatus:
-    freshness, reason = _freshness(port, snapshot)
+    freshness, reason = _freshness(product, port, snapshot)
     address = example = ""
     if port.port is not None and port.state == "active":
         context = output_context(Session(product, "status"), port)
@@ -78,18 +81,17 @@ def _port_status(product: ResolvedProduct, port: ResolvedOutput, snapshot: Snaps
     return PortStatus(port.name, port.declaration.type, port.state, freshness, reason, address, example)
 
 
-def _freshness(port: ResolvedOutput, snapshot: Snapshot | None) -> tuple[Freshness, str]:
+def _freshness(
+    product: ResolvedProduct, port: ResolvedOutput, snapshot: Snapshot | None
+) -> tuple[Freshness, str]:
     if snapshot is None:
         return "never published", "run the product"
     if port.refresh is None:
         return "not evaluated", "no refresh_rate is declared"
     fail, warn = port.refresh.freshness_window(), port.refresh.warning_window()
-    age = datetime.now(UTC) - snapshot.published_at
     if fail is None or warn is None:
-        return (
-            "not evaluated",
-            f"real-time: its lag is judged in Dagster (at most {port.refresh.maximum_lag})",
-        )
+        return _lag(product, port, port.refresh)
+    age = datetime.now(UTC) - snapshot.published_at
     if age > fail:
         return "late", f"published {_short(age.total_seconds())} ago, at most {_short(fail.total_seconds())}"
     if age > warn:
@@ -98,6 +100,19 @@ def _freshness(port: ResolvedOutput, snapshot: Snapshot | None) -> tuple[Freshne
             f"published {_short(age.total_seconds())} ago, late in {_short((fail - age).total_seconds())}",
         )
     return "fresh", f"{port.refresh}, published {_short(age.total_seconds())} ago"
+
+
+def _lag(product: ResolvedProduct, port: ResolvedOutput, refresh: RefreshRate) -> tuple[Freshness, str]:
+    # A quiet source does not age: what counts is how long something newer has been there.
+    try:
+        lag = measure_lag(product, port)
+    except DataProductError as error:
+        return "not evaluated", f"its lag cannot be measured: {error}"
+    if lag.duration > refresh.maximum_lag:
+        return "late", lag.reason
+    if lag.duration > refresh.warn_lag:
+        return "due", lag.reason
+    return "fresh", f"{refresh}, {lag.reason}"
 
 
 def _short(seconds: float) -> str:

@@ -1,0 +1,72 @@
+"""How far a port lags behind what its product reads: new files, new versions of other products."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from dp_dagster.ports.base import InputContext
+
+if TYPE_CHECKING:
+    from dp_dagster.resolve import ResolvedInput, ResolvedOutput, ResolvedProduct
+
+
+@dataclass(frozen=True)
+class Lag:
+    """A port's lag: how long the oldest upstream publication that it does not show yet has been there."""
+
+    duration: timedelta
+    behind: tuple[str, ...]
+    reason: str = ""
+
+
+def measure_lag(product: ResolvedProduct, port: ResolvedOutput) -> Lag:
+    """Compare what the port's version was made from with what is there to read now."""
+    shown = _shown(product, port)
+    oldest: datetime | None = None
+    behind = []
+    for declared in watched_inputs(product, port):
+        context = input_context(product, declared)
+        since = declared.port.available_since(declared.config, context, shown.get(declared.name))
+        if since is not None:
+            behind.append(declared.port.location(declared.config))
+            oldest = since if oldest is None else min(oldest, since)
+    if oldest is None:
+        return Lag(timedelta(0), (), "shows the newest of everything that it reads")
+    duration = max(datetime.now(UTC) - oldest, timedelta(0))
+    return Lag(duration, tuple(behind), f"behind {', '.join(behind)} for {duration}")
+
+
+def input_context(product: ResolvedProduct, declared: ResolvedInput) -> InputContext:
+    """Where an input port is looked at outside any run."""
+    return InputContext(
+        product_id=product.id,
+        product_root=product.root,
+        port_name=declared.name,
+        run_id="watch",
+        settings=product.settings,
+        contract=declared.contract,
+    )
+
+
+def watched_inputs(product: ResolvedProduct, port: ResolvedOutput) -> list[ResolvedInput]:
+    """The input ports that a port's dataset is made from."""
+    if port.dataset is None:
+        return []
+    return [product.input(name) for name in product.inputs_of(port.dataset.source)]
+
+
+def _shown(product: ResolvedProduct, port: ResolvedOutput) -> dict[str, str]:
+    """Fingerprints of the inputs that the version on show was made from."""
+    from dp_dagster.storage import Table
+    from dp_dagster.storage.manifest import read_manifest
+
+    manifest = read_manifest(product.settings.storage, product.id)
+    entry = manifest.port(product.major, port.name) if manifest else None
+    if manifest is None or entry is None:
+        return {}
+    snapshot = Table(manifest.location(product.settings.storage, entry)).snapshot(entry.version)
+    upstream = json.loads(snapshot.metadata.get("dp.upstream", "{}"))
+    return {name: value["fingerprint"] for name, value in upstream.items() if "fingerprint" in value}

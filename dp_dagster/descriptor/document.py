@@ -79,7 +79,7 @@ class Document:
             value = os.environ.get(name, "")
             # Very short values cannot be told from ordinary words; messages name no interpolated value anyway.
             if len(value) > 3:
-                text = text.replace(value, f"${{{name}}}")
+                text = re.sub(re.escape(value), f"${{{name}}}", text, flags=re.IGNORECASE)
         return " ".join(text.split()) if "\n" in text else text
 
 
@@ -165,6 +165,8 @@ def _compose(text: str, file: str) -> Any:
             message, fix = "is indented with a tab", "indent with spaces"
         elif "another document" in what:
             message, fix = "holds a second document", "keep one document in each file"
+        elif "${" in "".join(text.splitlines()[line - 1 : line]):
+            fix = 'inside of {…} and […], put ${NAME} in quotes: "${NAME}"'
         raise DescriptorError([Problem(file, line, "", message, fix)]) from error
     except (YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
         # The scanner fails in such ways on malformed escapes and directives.

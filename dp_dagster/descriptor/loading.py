@@ -16,7 +16,7 @@ from dp_dagster.descriptor.dialects import FIX as DIALECT_FIX
 from dp_dagster.descriptor.dialects import foreign
 from dp_dagster.descriptor.document import Document, from_mapping, parse, read_text
 from dp_dagster.descriptor.model import Dataset, Descriptor, InputPort, Model, OutputPort, Transform
-from dp_dagster.descriptor.paths import shown
+from dp_dagster.descriptor.paths import dotted, shown
 from dp_dagster.descriptor.problems import described, problems_of
 from dp_dagster.errors import DescriptorError, Problem
 
@@ -73,6 +73,11 @@ class Draft:
             return []
         named = [item.get("name") for item in items if isinstance(item, dict)]
         return [name for name in named if isinstance(name, str)]
+
+    def unreadable(self, keys: Keys) -> bool:
+        """Whether a value at or below a place could not be read, so that nothing follows from it."""
+        place = dotted(keys)
+        return any(problem.field.startswith(place) for problem in self.document.problems)
 
     def add(self, keys: Keys, message: str, fix: str = "") -> None:
         """Note a problem."""

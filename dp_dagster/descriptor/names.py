@@ -35,16 +35,16 @@ _ID = re.compile(ID_PATTERN + r"(?!\n)")
 
 
 def id_fault(name: str, *, product: bool = False) -> tuple[str, str] | None:
-    """What is wrong with an id, and what would be right; ``None`` if nothing is."""
+    """What is wrong with an id, without the id itself, and what would be right; ``None`` if nothing is."""
     if not _ID.match(name) or name.endswith("\n"):
         return (
-            f"{name[:80]!r} is no id",
+            "is no id",
             "use lower-case letters, digits and underscores, beginning with a letter",
         )
     if len(name) > MAX_LENGTH:
         return f"has {len(name)} characters", f"use at most {MAX_LENGTH}"
     if name in _DEVICES or name in (RESERVED_PRODUCT_IDS if product else RESERVED_NAMES):
-        return f"{name} is a reserved name", f"choose another, such as {name}_data"
+        return "is a reserved name", "choose another, with a word more"
     return None
 
 

@@ -95,7 +95,7 @@ def _problem(
 ) -> Problem:
     kind: str = detail["type"]
     context = detail.get("ctx", {})
-    location = tuple(part for part in detail["loc"] if part != "options")
+    location: Keys = detail["loc"]
     keys = (*base, *location, *(context.get("at", ()) if kind == ERROR_TYPE else ()))
     if kind == "missing":
         return document.problem(keys, "is missing", f"add `{keys[-1]}: …`")
@@ -113,7 +113,7 @@ def _problem(
         shown = value if isinstance(value, str) else ""
     if kind == ERROR_TYPE:
         said = str(context["said"])
-        if shown and shown not in said and said.startswith(("is ", "names ", "wants ")):
+        if shown and shown not in said and said.startswith(("is ", "has ", "names ", "wants ")):
             said = f"{shown[:80]} {said}" if not said.startswith("wants ") else f"{said}, not {shown[:80]}"
         return document.problem(keys, said, str(context["fix"]))
     if kind in {"literal_error", "enum"}:

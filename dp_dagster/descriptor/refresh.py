@@ -34,12 +34,14 @@ _DURATION = re.compile(
     r"(?:T(?:(?P<hours>\d{1,6})H)?(?:(?P<minutes>\d{1,8})M)?(?:(?P<seconds>\d{1,8})S)?)?\Z"
 )
 _LONG_FORM = ("every", "maximum_lag", "warn_lag", "timezone")
-_TICKS_LOOKED_AT = 3000
-_LOOK_AHEAD = timedelta(days=800)
 
 
 class RefreshRateError(ValueError):
-    """A refresh rate that cannot be read. ``key`` names the key of the long form at fault, if one is."""
+    """A refresh rate that cannot be read.
+
+    The message says what is wrong with the value, without the value, which may come from the environment.
+    ``key`` names the key of the long form at fault, if one is.
+    """
 
     def __init__(self, message: str, fix: str = "", key: str | None = None) -> None:
         super().__init__(message)
@@ -122,7 +124,7 @@ def parse_duration(text: str) -> timedelta:
     if not parts or text.endswith("T"):
         hint = "years and months have no fixed length; use weeks or days, or a cron expression"
         fix = hint if re.match(r"P\d+[YM]", text) else "write a duration such as PT30M, PT6H or P2D"
-        raise RefreshRateError(f"{text[:40]} is no ISO 8601 duration", fix)
+        raise RefreshRateError("is no ISO 8601 duration", fix)
     return timedelta(**parts)
 
 
@@ -142,7 +144,7 @@ def _build(every: str, maximum: timedelta | None, warn: timedelta | None, zone: 
     elif text.startswith("P"):
         kind, interval = "interval", parse_duration(text)
         if not SHORTEST <= interval <= LONGEST:
-            raise RefreshRateError(f"{text} is out of range", "give one minute to one year")
+            raise RefreshRateError("is out of range", "give one minute to one year")
         cron = _cron_of(interval)
         default = interval / 2
     else:
@@ -162,38 +164,55 @@ def _cron(text: str) -> str:
     words = text.split()
     if len(words) != 5:
         extra = " (six fields, with seconds, are not supported)" if len(words) == 6 else ""
-        raise RefreshRateError(f"{text[:40]} is no refresh rate{extra}", f"write one of {CHOICES}")
+        raise RefreshRateError(f"is no refresh rate{extra}", f"write one of {CHOICES}")
     expression = " ".join(words)
     try:
         next(CronSim(expression, datetime(2024, 1, 1)))  # noqa: DTZ001 - only whether it ever ticks
     except CronSimError as error:
         raise RefreshRateError(
-            f"{text[:40]} is no cron expression: {error}",
+            f"is no cron expression: {error}",
             "write minute, hour, day of month, month and day of week",
         ) from error
     except StopIteration as error:
-        raise RefreshRateError(f"{text[:40]} never comes", "correct day and month") from error
+        raise RefreshRateError("is a time that never comes", "correct day and month") from error
     return expression
 
 
 @lru_cache(maxsize=256)
 def longest_pause(cron: str) -> timedelta:
-    """The longest time between two ticks of a cron expression, over two years from a leap year on."""
+    """The longest time between two ticks of a cron expression.
+
+    It is looked for over years enough for weekdays and leap years to vary.
+    """
     known = {SHORT_FORMS["hourly"]: timedelta(hours=1), SHORT_FORMS["daily"]: timedelta(days=1)}
     known[SHORT_FORMS["weekly"]] = timedelta(weeks=1)
     if cron in known:
         return known[cron]
-    from itertools import islice, pairwise
+    from itertools import pairwise
 
+    minute, hour, *day = cron.split()
+    # Ticks are the same on each day that has any, so days and times are looked at apart: a minute's cron
+    # expression has half a million ticks a year.
+    times = _ticks(f"{minute} {hour} * * *", timedelta(days=1))
+    # A year has all pauses of an expression that names no month; else the weekdays of the months matter.
+    span = timedelta(days=400 if day[1] == "*" else 4018)
+    days = _ticks(" ".join(("0", "0", *day)), span)
+    within = max((after - before for before, after in pairwise(times)), default=timedelta(0))
+    between = max(after - before for before, after in pairwise(days))
+    return max(within, between - (times[-1] - times[0]))
+
+
+def _ticks(cron: str, span: timedelta) -> list[datetime]:
+    """The ticks of a time span; where that is a span of days, two at least."""
     from cronsim import CronSim
 
-    start = datetime(2024, 1, 1)  # noqa: DTZ001 - a calendar without zone has no changes of the clock
-    pause = timedelta(0)
-    for number, (tick, following) in enumerate(pairwise(islice(CronSim(cron, start), _TICKS_LOOKED_AT))):
-        pause = max(pause, following - tick)
-        if number and following - start > _LOOK_AHEAD:
+    start = datetime(2023, 12, 31, 23, 59)  # noqa: DTZ001 - a calendar without zone: no changes of the clock
+    found: list[datetime] = []
+    for tick in CronSim(cron, start):
+        if tick > start + span and (len(found) > 1 or span <= timedelta(days=1)):
             break
-    return pause
+        found.append(tick)
+    return found
 
 
 def _cron_of(interval: timedelta) -> str | None:
@@ -218,7 +237,7 @@ def _lag(text: str | None, key: str) -> timedelta | None:
     except RefreshRateError as error:
         raise RefreshRateError(str(error), error.fix, key) from error
     if not SHORTEST <= lag <= LONGEST:
-        raise RefreshRateError(f"{text} is out of range", "give one minute to one year", key)
+        raise RefreshRateError("is out of range", "give one minute to one year", key)
     return lag
 
 
@@ -229,6 +248,6 @@ def _zone(name: str) -> str:
         ZoneInfo(name)
     except (OSError, ValueError, KeyError) as error:
         raise RefreshRateError(
-            f"{name[:60]} is no time zone", "write an IANA name such as Europe/Berlin", "timezone"
+            "is no time zone", "write an IANA name such as Europe/Berlin", "timezone"
         ) from error
     return name

@@ -46,7 +46,10 @@ _DECIMAL = re.compile(r"[0-9]{0,3}\.?[0-9]{1,15}(e-[0-9]{1,2})?\Z")
 
 
 def fault(said: str, fix: str = "", at: tuple[str | int, ...] = ()) -> PydanticCustomError:
-    """The error that a validator raises; ``at`` leads from its field to the value at fault."""
+    """The error that a validator raises; ``at`` leads from its field to the value at fault.
+
+    ``said`` must not hold the value, which may come from the environment; it is put in front as it was written.
+    """
     return PydanticCustomError(ERROR_TYPE, "{said}", {"said": said, "fix": fix, "at": at})
 
 
@@ -74,7 +77,7 @@ def _share(value: Any) -> Fraction:
     else:
         raise fault("is no share of rows", fix)
     if share >= 1:
-        raise fault("would publish a dataset of which no row is good", "write less than 100%")
+        raise fault("is the share of a dataset of which no row is good", "write less than 100%")
     return share
 
 

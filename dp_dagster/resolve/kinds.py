@@ -111,6 +111,8 @@ def ask(draft: Draft, keys: Keys, question: Callable[[], Any], default: Any = No
 
 def note_faults(draft: Draft, keys: Keys, check: Callable[[], Iterable[Fault]]) -> bool:
     """Note what a kind finds wrong with its configuration; whether that was nothing."""
+    if draft.unreadable(keys):
+        return False
     before = len(draft.problems)
     for fault in ask(draft, keys, lambda: tuple(check()), ()):
         at: Keys = (*keys, fault.field) if fault.field else keys

@@ -170,7 +170,7 @@ class _Resolver:
                 if relation != part.name:
                     fault = id_fault(relation)
                     if fault is not None:
-                        self.draft.add(keys, f"makes {relation!r}: {fault[0]}", fault[1])
+                        self.draft.add(keys, f"makes {relation!r}, which {fault[0]}", fault[1])
                 if relation in owners and (relation != part.name or "input port" not in owners[relation]):
                     self.draft.add(
                         keys, f"makes {relation}, as {owners[relation]} does", "give each a name of its own"

@@ -28,7 +28,7 @@ _SIMPLE = {
 _BY_POLARS = {polars_name: name for name, polars_name in _SIMPLE.items()}
 
 
-def type_name(data_type: pl.DataType) -> str:
+def type_name(data_type: pl.DataType) -> str:  # noqa: PLR0911 - one return for each family of types
     """Name a Polars type as found in a file.
 
     A type without a canonical name gets Polars' own, in lower case, so that a message can show it. A
@@ -45,6 +45,8 @@ def type_name(data_type: pl.DataType) -> str:
         return f"timestamp{unit}{zone}"
     if isinstance(data_type, pl.List):
         return f"list<{type_name(_instance(data_type.inner))}>"
+    if isinstance(data_type, pl.Map):
+        return f"map<{type_name(_instance(data_type.key))}, {type_name(_instance(data_type.value))}>"
     if isinstance(data_type, pl.Struct):
         parts = (
             f"{_part_name(field.name)}: {type_name(_instance(field.dtype))}" for field in data_type.fields

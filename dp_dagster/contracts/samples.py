@@ -78,7 +78,7 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one return for each type
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
+        return {key if isinstance(key, str) else str(plain(key)): plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(part) for part in value]
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -100,6 +100,27 @@ def test_units_of_time_and_zones(tmp_path):
     )
 
 
+def test_nested_types_are_compared_and_their_nulls_counted(tmp_path):
+    days = pa.array([[(datetime(2020, 1, 1).date(), 3)], None], pa.map_(pa.date32(), pa.int64()))  # noqa: DTZ001
+    lists = pa.array([[1], []], pa.list_(pa.int32()))
+    pq.write_table(pa.table({"m": days, "l": lists}), tmp_path / "nested.parquet")
+    types = {"m": "map<date, int64>", "l": "list<int64>"}
+    rules = [
+        *(Rule(f"type_{name}", "type", (name,), level="schema") for name in types),
+        Rule("not_null_m", "not_null", ("m",)),
+    ]
+    contract = contract_of(types, rules)
+    files = [str(tmp_path / "nested.parquet")]
+    evaluation = evaluate(contract, files, product_root=tmp_path)
+    assert evaluation.result("type_l").reason == "column l is of type list<int32>, not list<int64>"
+    assert evaluation.result("type_m").passed
+    assert evaluation.result("not_null_m").failures == 1
+    parted = split(contract_of(types, rules[2:]), files, tmp_path / "accepted.parquet", product_root=tmp_path)
+    assert parted.rejected().read_all()["row"].to_pylist() == ['{"m": null, "l": []}']
+    kept = pl.read_parquet(tmp_path / "accepted.parquet").to_dicts()
+    assert kept == [{"m": {datetime(2020, 1, 1).date(): 3}, "l": [1]}]  # noqa: DTZ001
+
+
 def test_an_empty_table_keeps_all_rules_but_those_of_its_size(tmp_path):
     contract = compiled(
         tmp_path,

@@ -94,29 +94,38 @@ def put_aside(
     return written
 
 
-def read_quarantine(table: Table, *, limit: int, run_id: str | None = None) -> list[QuarantinedRow]:
-    """The newest quarantined rows.
+def read_quarantine(
+    table: Table, *, limit: int, run_id: str | None = None, every_candidate: bool = False
+) -> list[QuarantinedRow]:
+    """Quarantined rows, the newest first.
 
     Args:
         table: The quarantine.
         limit: At most so many.
         run_id: Only of this run.
+        every_candidate: Of all candidates; otherwise only of the one that came last.
     """
     import duckdb
 
     snapshot = table.newest()
     if snapshot is None:
         return []
-    where = "where run_id = $run" if run_id else ""
+    rows = duckdb_engine.scan(snapshot.files)
+    conditions = ["true"]
+    parameters: dict[str, Any] = {"limit": limit}
+    if run_id is not None:
+        conditions.append("run_id = $run")
+        parameters["run"] = run_id
+    elif not every_candidate:
+        conditions.append(f"candidate_id = (select arg_max(candidate_id, quarantined_at) from {rows})")
     query = (
         "select quarantined_at, run_id, candidate_id, published_in_part, rules, reason, row "
-        f"from {duckdb_engine.scan(snapshot.files)} {where} order by quarantined_at desc limit $limit"
+        f"from {rows} where {' and '.join(conditions)} order by quarantined_at desc limit $limit"
     )
-    parameters: dict[str, Any] = {"limit": limit, **({"run": run_id} if run_id else {})}
     with duckdb.connect() as connection:
         duckdb_engine.prepare(connection)
-        rows = connection.execute(query, parameters).fetchall()
-    return [QuarantinedRow(row[0], row[1], row[2], row[3], tuple(row[4]), row[5], row[6]) for row in rows]
+        found = connection.execute(query, parameters).fetchall()
+    return [QuarantinedRow(row[0], row[1], row[2], row[3], tuple(row[4]), row[5], row[6]) for row in found]
 
 
 def masked(row: dict[str, Any], classified: Iterable[str]) -> dict[str, Any]:

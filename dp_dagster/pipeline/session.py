@@ -65,7 +65,7 @@ class Session:
         """The append-only store of evidence."""
         from dp_dagster.records import Records
 
-        return Records(str(self.settings.records_url))
+        return Records(self.settings.resolved_records_url, lock_timeout=self.settings.lock_timeout)
 
     @property
     def holder(self) -> str:

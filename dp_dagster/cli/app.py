@@ -82,10 +82,8 @@ def run(arguments: list[str]) -> int:
         _complain(error.format_message())
         return UsageError.exit_code
     except click.ClickException as error:
-        hint = "; see `dp --help`"
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            hint = f"; see `{error.ctx.command_path} --help`"
-        _complain(f"{error.format_message().rstrip('.')}{hint}")
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "dp"
+        _complain(f"{error.format_message()} See `{path} --help`.")
         return UsageError.exit_code
     except DataProductError as error:
         _complain(str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, is_dataclass
 from datetime import date, timedelta
 from fractions import Fraction
@@ -36,11 +37,13 @@ def print_json(data: Any) -> None:
 
 
 def console() -> Console:
-    """Where tables go; as wide as the terminal. In a file or pipe: wide, without colours."""
+    """Where tables go; as wide as the terminal, or as COLUMNS says. In a file or pipe: wide, without colours."""
     from rich.console import Console
 
     made = Console(highlight=False, soft_wrap=False)
-    return made if made.is_terminal else Console(highlight=False, soft_wrap=False, width=_WIDTH_OF_FILES)
+    if made.is_terminal or "COLUMNS" in os.environ:
+        return made
+    return Console(highlight=False, soft_wrap=False, width=_WIDTH_OF_FILES)
 
 
 def table(

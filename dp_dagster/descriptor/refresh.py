@@ -166,6 +166,14 @@ def _cron(text: str) -> str:
         extra = " (six fields, with seconds, are not supported)" if len(words) == 6 else ""
         raise RefreshRateError(f"is no refresh rate{extra}", f"write one of {CHOICES}")
     expression = " ".join(words)
+    day, weekday = words[2], words[4]
+    both = day != "*" and weekday != "*"
+    if (both and "*" in (day[0], weekday[0])) or "L" in weekday.upper():
+        # Tried: the library that finds the ticks here and the one of Dagster's schedules disagree.
+        raise RefreshRateError(
+            "is a cron expression that schedulers read in different ways",
+            "restrict the day of the month or the weekday, and not both by steps",
+        )
     try:
         next(CronSim(expression, datetime(2024, 1, 1)))  # noqa: DTZ001 - only whether it ever ticks
     except CronSimError as error:
@@ -194,8 +202,10 @@ def longest_pause(cron: str) -> timedelta:
     # Ticks are the same on each day that has any, so days and times are looked at apart: a minute's cron
     # expression has half a million ticks a year.
     times = _ticks(f"{minute} {hour} * * *", timedelta(days=1))
-    # A year has all pauses of an expression that names no month; else the weekdays of the months matter.
-    span = timedelta(days=400 if day[1] == "*" else 4018)
+    # A year has all pauses of an expression that names weekdays or days of the month, and no month; else it
+    # matters how they meet.
+    simple = day[1] == "*" and "*" in (day[0], day[2])
+    span = timedelta(days=400 if simple else 4018)
     days = _ticks(" ".join(("0", "0", *day)), span)
     within = max((after - before for before, after in pairwise(times)), default=timedelta(0))
     between = max(after - before for before, after in pairwise(days))

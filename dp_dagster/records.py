@@ -12,7 +12,7 @@ import json
 import threading
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dp_dagster.errors import UsageError
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from dp_dagster.records_database import RecordsDatabase
 
-KINDS = ("audited", "published", "held", "rolled_back", "quarantined", "projected", "cleaned")
+Kind = Literal["audited", "published", "held", "rolled_back", "quarantined", "projected", "cleaned"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _GENESIS = "0" * 64
 
@@ -78,7 +79,7 @@ class Records:
         self._opening = threading.Lock()
 
     def append(  # noqa: PLR0917 the fields of a record, in their order
-        self, kind: str, product: str, subject: str, actor: str, run_id: str, payload: Mapping[str, Any]
+        self, kind: Kind, product: str, subject: str, actor: str, run_id: str, payload: Mapping[str, Any]
     ) -> Record:
         """Put one record at the end of the chain. When this returns, the record is on disk.
 
@@ -120,7 +121,7 @@ class Records:
         self,
         product: str | None = None,
         subject: str | None = None,
-        kind: str | None = None,
+        kind: Kind | None = None,
         since: datetime | None = None,
         limit: int | None = None,
     ) -> list[Record]:

@@ -19,6 +19,7 @@ from dp_dagster.storage.types import columns_of_delta, delta_schema_json, needs_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema
     from deltalake.transaction import AddAction
@@ -68,10 +69,35 @@ class View:
         self._location = location
         self.table = table
         self.version = table.version()
+        self._identity = self._identify()
 
     def landed(self, mark: str) -> int | None:
         """Version of the commit that carries this mark, if there is one."""
         return self.table.transaction_version(mark)
+
+    def catch_up(self) -> bool:
+        """Read the commits that were made since; far cheaper than opening the log again.
+
+        Returns whether this is still the same log: false if somebody has put another table in its place.
+        """
+        from deltalake.exceptions import DeltaError
+
+        if self._identity is None or self._identity != self._identify():
+            return False
+        try:
+            self.table.update_incremental()
+        except (DeltaError, OSError) as error:
+            raise StoreError(f"{self._location} cannot be read: {error}") from error
+        self.version = self.table.version()
+        self._identity = self._identify()
+        return True
+
+    def _identify(self) -> tuple[int, int] | None:
+        try:
+            found = _commit_file(self._location, self.version).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     def state(self) -> State:
         """Files, rows and columns."""
@@ -94,7 +120,7 @@ class Log:
 
     def exists(self) -> bool:
         """Whether a first commit is there."""
-        return (self.location.directory / "_delta_log" / f"{0:020d}.json").is_file()
+        return _commit_file(self.location, 0).is_file()
 
     def view(self, version: int | None = None) -> View | None:
         """The log at a version, by default the newest (upkeep included); ``None`` before the first commit.
@@ -112,6 +138,10 @@ class Log:
         except (DeltaError, OSError) as error:
             wanted = "" if version is None else f" at version {version}"
             raise StoreError(f"{self.location} cannot be opened{wanted}: {error}") from error
+
+    def refreshed(self, view: View | None) -> View | None:
+        """The newest state of the log, from an older view of it where there is one."""
+        return view if view is not None and view.catch_up() else self.view()
 
     def commits(self, newest: int) -> Iterator[Commit]:
         """Commits from version ``newest`` down to the first."""
@@ -181,11 +211,18 @@ class Log:
         )
 
     def vacuum(
-        self, view: View, retention_hours: int, *, dry_run: bool, metadata: Mapping[str, str]
-    ) -> list[str]:
+        self,
+        view: View,
+        retention_hours: int,
+        *,
+        keep: Sequence[int],
+        dry_run: bool,
+        metadata: Mapping[str, str],
+    ) -> set[str]:
         """Delete files that commits have removed at least that long ago; files never committed are left alone.
 
-        Returns the names of such files, also of those that were deleted before.
+        Files of the versions in ``keep`` are spared, whenever they were removed. Returns the names of the files
+        concerned, also of those that were deleted before.
 
         Raises:
             StoreError: the store failed; what was not deleted is found again the next time.
@@ -193,16 +230,18 @@ class Log:
         from deltalake.exceptions import DeltaError
 
         try:
-            return view.table.vacuum(
+            names = view.table.vacuum(
                 retention_hours=retention_hours,
                 dry_run=dry_run,
                 enforce_retention_duration=False,
                 full=False,
+                keep_versions=list(keep),
                 commit_properties=_properties(metadata, None, 0),
                 post_commithook_properties=_hooks(),
             )
         except (DeltaError, OSError) as error:
             raise StoreError(f"{self.location} cannot be vacuumed: {error}") from error
+        return set(names)
 
     def _create(
         self, schema: Schema, files: Sequence[CandidateFile], mark: str, metadata: Mapping[str, str]
@@ -261,7 +300,7 @@ class Log:
         return 0 if expected is None else expected + 1
 
     def _commit(self, version: int) -> Commit:
-        path = self.location.directory / "_delta_log" / f"{version:020d}.json"
+        path = _commit_file(self.location, version)
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except OSError as error:
@@ -274,6 +313,10 @@ class Log:
             at=datetime.fromtimestamp(info.get("timestamp", 0) / 1000, UTC),
             metadata={key: str(value) for key, value in info.items() if key.startswith("dp.")},
         )
+
+
+def _commit_file(location: TableLocation, version: int) -> Path:
+    return location.directory / "_delta_log" / f"{version:020d}.json"
 
 
 def _add(file: CandidateFile) -> AddAction:

@@ -58,6 +58,8 @@ class Table:
         self._log = Log(location)
         self._registry = Registry(location)
         self._versions = Versions(self._log)
+        # The log as the last draft saw it; catching up is cheaper than opening it again.
+        self._begun: View | None = None
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -93,7 +95,9 @@ class Table:
 
     def draft(self, run_id: str) -> Draft:
         """Begin a candidate, based on the version that is newest now."""
-        return Draft(self.location, run_id, self._versions.newest_version())
+        view = self._begun = self._log.view()
+        newest = None if view is None else next(self._versions.commits_of(view), None)
+        return Draft(self.location, run_id, None if newest is None else newest.version)
 
     def candidate(self, candidate_id: str) -> Candidate:
         """A candidate that was sealed, by its id.
@@ -108,7 +112,7 @@ class Table:
 
     def record_verdict(self, candidate: Candidate, verdict: Verdict) -> None:
         """Put the verdict beside the candidate, whole or not at all."""
-        write_document(self._verdict_path(candidate), verdict.to_dict())
+        write_document(self._verdict_path(candidate), verdict.to_dict(), durable=False)
 
     def verdict(self, candidate: Candidate) -> Verdict | None:
         """The verdict that lies beside the candidate."""
@@ -153,15 +157,16 @@ class Table:
         if verdict is not None:
             facts |= {"dp.verdict_id": verdict.id, "dp.contract_hash": verdict.contract_hash}
         with self.lock(f"publication of run {candidate.run_id}"):
-            view = self._log.view()
+            begun, self._begun = self._begun, None
+            view = self._log.refreshed(begun)
             landed = None if view is None else view.landed(candidate.id)
             if landed is None:
                 prove(candidate, verdict, contract_hash)
-                if verdict is not None:
+                if verdict is not None and self.verdict(candidate) is None:
                     self.record_verdict(candidate, verdict)
                 self._check_base(candidate, view)
                 landed = self._commit(candidate, {**_checked(metadata), **facts}, view)
-            return self._settle(candidate, landed)
+            return self._settle(candidate, landed, view)
 
     def rollback(self, to_version: int, metadata: Mapping[str, str]) -> Snapshot:
         """Commit once more the files of an older version. Metadata that describes the rows is kept.
@@ -192,7 +197,7 @@ class Table:
                 f"rollback-{uuid.uuid4().hex}",
                 {**kept, **_checked(metadata), **at, **facts},
             )
-            return self._read_back(version, set(target.files), target.rows)
+            return self._read_back(version, set(target.files), target.rows, view)
 
     def append(self, rows: pa.Table | pa.RecordBatchReader, metadata: Mapping[str, str]) -> Snapshot:
         """Add rows in one commit, for tables whose schema is fixed. Without rows nothing is committed.
@@ -230,7 +235,7 @@ class Table:
             facts = {"dp.operation": APPEND, "dp.candidate_id": candidate.id, "dp.rows": str(total)}
             facts["dp.rows_added"] = str(candidate.rows)
             landed = self._commit(candidate, {**_checked(metadata), **facts}, view, replace=False)
-            return self._settle(candidate, landed, newest)
+            return self._settle(candidate, landed, view, newest)
 
     def discard(self, candidate: Candidate) -> None:
         """Remove the files of a candidate that will not be published; the verdict on it stays.
@@ -259,7 +264,7 @@ class Table:
             return upkeep.clean(self.location, self._log, self._registry, grace_seconds)
 
     def vacuum(self, retention_hours: int) -> list[str]:
-        """Delete files that no version newer than ``retention_hours`` uses; returns their names.
+        """Delete files that no version served within ``retention_hours`` uses; returns their names.
 
         Versions that lose files can no longer be read or rolled back to. Readers that hold an old snapshot
         lose it too, so the retention must be longer than readers live.
@@ -268,7 +273,7 @@ class Table:
             UsageError: the retention is negative.
         """
         with self.lock("vacuum"):
-            return upkeep.vacuum(self.location, self._log, retention_hours)
+            return upkeep.vacuum(self.location, self._log, self._versions, retention_hours)
 
     # -- inside ----------------------------------------------------------------------------------------
 
@@ -292,18 +297,20 @@ class Table:
             metadata=metadata,
         )
 
-    def _settle(self, candidate: Candidate, version: int, added_to: Snapshot | None = None) -> Snapshot:
+    def _settle(
+        self, candidate: Candidate, version: int, view: View | None, added_to: Snapshot | None = None
+    ) -> Snapshot:
         """Read back what was committed, and put on record that the candidate was published."""
         old = () if added_to is None else added_to.files
         rows = candidate.rows + (0 if added_to is None else added_to.rows)
-        snapshot = self._read_back(version, {*candidate.paths, *old}, rows)
+        snapshot = self._read_back(version, {*candidate.paths, *old}, rows, view)
         record = self._registry.find(candidate.id)
         if record is not None and record.state != PUBLISHED:
             record.mark(PUBLISHED, version=version)
         return snapshot
 
-    def _read_back(self, version: int, files: set[str], rows: int) -> Snapshot:
-        found = self._versions.read(next(self._log.commits(version)))
+    def _read_back(self, version: int, files: set[str], rows: int, view: View | None) -> Snapshot:
+        found = self._versions.read(next(self._log.commits(version)), self._log.refreshed(view))
         if set(found.files) != files or found.rows != rows:
             raise StoreError(
                 f"{self.location} version {version} does not hold what was committed: {len(found.files)} files "

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dp_dagster.errors import UsageError
 from dp_dagster.storage.candidate import PUBLISHED, REMOVED, SEALED, WRITING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from dp_dagster.storage.candidate import Registry
     from dp_dagster.storage.location import TableLocation
-    from dp_dagster.storage.log import Log
+    from dp_dagster.storage.log import Commit, Log
+    from dp_dagster.storage.versions import Versions
 
 # How the object store library names a file before it links it to its final name.
 _STAGED_COMMIT = re.compile(r"[^#]+#[0-9]+")
@@ -51,19 +54,31 @@ def clean(location: TableLocation, log: Log, registry: Registry, grace_seconds: 
     return removed
 
 
-def vacuum(location: TableLocation, log: Log, retention_hours: int) -> list[str]:
-    """Delete files that no version newer than the retention uses. Call it under the table's lock."""
+def vacuum(location: TableLocation, log: Log, versions: Versions, retention_hours: int) -> list[str]:
+    """Delete files that no version served within the retention uses. Call it under the table's lock."""
     if retention_hours < 0:
         raise UsageError(f"a retention of {retention_hours} hours is refused; give 0 or more")
     view = log.view()
     if view is None:
         return []
-    named = log.vacuum(view, retention_hours, dry_run=True, metadata={})
+    # The library counts from a file's first removal, though a rollback may have served it again until just now.
+    keep = _served_since(datetime.now(UTC) - timedelta(hours=retention_hours), versions.commits_of(view))
+    named = log.vacuum(view, retention_hours, keep=keep, dry_run=True, metadata={})
     # The log goes on naming files that an earlier vacuum deleted; without any left, a commit would say nothing.
     there = [name for name in named if (location.directory / name).is_file()]
     if there:
-        log.vacuum(view, retention_hours, dry_run=False, metadata={"dp.operation": "vacuum"})
+        log.vacuum(view, retention_hours, keep=keep, dry_run=False, metadata={"dp.operation": "vacuum"})
     return sorted(name for name in there if not (location.directory / name).exists())
+
+
+def _served_since(moment: datetime, publications: Iterable[Commit]) -> list[int]:
+    """Versions published since, and the one that was newest at that moment."""
+    served = []
+    for entry in publications:
+        served.append(entry.version)
+        if entry.at <= moment:
+            break
+    return served
 
 
 def _staged_commits(location: TableLocation) -> list[Path]:

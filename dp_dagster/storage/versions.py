@@ -36,10 +36,6 @@ class Versions:
         """Commits that published something up to the version of ``view``, newest first."""
         return (entry for entry in self._log.commits(view.version) if entry.operation in _PUBLICATIONS)
 
-    def newest_version(self) -> int | None:
-        """Number of the newest published version."""
-        return next((entry.version for entry in self.commits()), None)
-
     def newest(self) -> Snapshot | None:
         """The newest published version, or ``None`` before the first."""
         view = self._log.view()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -387,3 +388,18 @@ def test_names_cannot_lead_out_of_the_store(tmp_path: Path) -> None:
     for product, name in [("..", "x"), ("flights", "../x"), ("a/b", "x"), ("flights", "")]:
         with pytest.raises(UsageError):
             input_table(str(tmp_path), product, name)
+
+
+def test_a_store_that_was_removed_meanwhile_is_made_anew(table: Table, publisher: Publisher) -> None:
+    for number in range(3):
+        publisher.publish(number)
+    table.draft("before")
+    shutil.rmtree(Path(table.location.root))
+    assert table.newest() is None
+    snapshot = Publisher(Table(table.location)).publish(7)
+    assert snapshot.version == 0
+    stale = publisher.candidate(8)
+    shutil.rmtree(table.location.directory / "_delta_log")
+    with pytest.raises(ConflictError, match="version None was published"):
+        table.publish(stale, verdict_on(stale), {}, contract_hash=CONTRACT)
+    assert number_of(publisher.publish(9)) == 9

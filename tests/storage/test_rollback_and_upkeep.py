@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,6 +143,41 @@ def test_vacuum_leaves_what_is_served_what_is_recent_and_what_is_not_yet_publish
     assert number_of(table.publish(candidate, verdict_on(candidate), {}, contract_hash=CONTRACT)) == 3
     with pytest.raises(UsageError, match="give 0 or more"):
         table.vacuum(-1)
+
+
+def age_removals(table: Table, version: int) -> None:
+    """Make a commit say that it removed its files in 1970."""
+    log = table.location.directory / "_delta_log" / f"{version:020d}.json"
+    text, changes = re.subn(r'"deletionTimestamp":\d+', '"deletionTimestamp":1', log.read_text())
+    assert changes
+    log.write_text(text)
+
+
+def test_vacuum_counts_from_when_files_were_last_served(table: Table, publisher: Publisher) -> None:
+    publisher.publish(0)
+    publisher.publish(1)
+    age_removals(table, 1)
+    pinned = table.rollback(0, {})
+    publisher.publish(2)
+    # The files were removed long ago, served again by the rollback, and removed a moment ago.
+    assert table.vacuum(24) == []
+    assert number_of(pinned) == 0
+    assert len(table.vacuum(0)) == 4
+
+
+def test_vacuum_deletes_what_was_served_before_the_retention(table: Table, publisher: Publisher) -> None:
+    for number in range(4):
+        publisher.publish(number)
+    for version in (1, 2, 3):
+        age_removals(table, version)
+    for version in (0, 1, 2):
+        log = table.location.directory / "_delta_log" / f"{version:020d}.json"
+        log.write_text(re.sub(r'"timestamp":\d+', '"timestamp":1', log.read_text(), count=1))
+    # Version 2 was newest at the beginning of the last 24 hours, 0 and 1 were not.
+    assert len(table.vacuum(24)) == 4
+    assert [number_of(table.snapshot(version)) for version in (2, 3)] == [2, 3]
+    with pytest.raises(UsageError, match="vacuumed"):
+        table.snapshot(1)
 
 
 def test_vacuum_finds_files_removed_before_many_checkpoints(table: Table, publisher: Publisher) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -335,12 +335,14 @@ def test_listing_and_validating_answer_in_half_a_second(project, command):
     program = f"{sys.prefix}/bin/dp"
     taken = []
     for _ in range(6):
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
             [program, command], cwd=project.root, env=project.environment, capture_output=True, check=True
         )
-        taken.append(time.perf_counter() - started)
-    # The first run compiles; of the others the best one counts, since the machine has other things to do.
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    # Processor time: it is what the command takes on a machine that does nothing else, and the same on one that
+    # does. The first run compiles the contract.
     assert min(taken[1:]) < 0.5
 
 

@@ -1,0 +1,1 @@
+"""What dp_dagster costs, as ratios to plain code: each pair measured in turns in one run."""

@@ -104,14 +104,6 @@ def create_view(connection: duckdb.DuckDBPyConnection, name: str, query: str, sc
     connection.execute(f"create or replace view {quote(schema)}.{quote(name)} as {query}")
 
 
-def has_view(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Whether the connection's main schema has a view of that name."""
-    row = connection.execute(
-        "select count(*) from duckdb_views() where schema_name = 'main' and view_name = ?", [name]
-    ).fetchone()
-    return row is not None and row[0] > 0
-
-
 def stored_columns(relation: duckdb.DuckDBPyRelation, what: str) -> str:
     """The select list that brings a relation's columns to types that every reader understands.
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 # Work folders of runs that ended longer ago than this are removed when the next run begins.
 _WORK_FOLDER_KEPT_SECONDS = 24 * 3600.0
 
+# Views that this process has made, by work folder: asking DuckDB costs more than making them.
+_PROVIDED: dict[Path, set[str]] = {}
+
 
 class Session:
     """One run of one product.
@@ -109,6 +112,7 @@ class Session:
 
     def pin(self, name: str, pinned: Pinned) -> Pinned:
         """Pin a version for the rest of the run."""
+        _PROVIDED.pop(self.work_folder, None)
         self.work_folder.mkdir(parents=True, exist_ok=True)
         pins = {**self._pins(), name: pinned}
         content = json.dumps({key: asdict(value) for key, value in pins.items()})
@@ -210,21 +214,27 @@ class Session:
     def provide(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
         """Make an input port or transform readable by its name, with all that it reads itself.
 
-        A view that this run's work database already has is kept: pins do not change within a run.
+        A view that this process has made in the run's work database is kept, until a pin changes.
 
         Raises:
             InputError: an input has no version yet.
             TransformError: a query does not bind.
         """
+        provided = _PROVIDED.setdefault(self.work_folder, set())
+        if name in provided:
+            return
+        if self._define(connection, name):
+            provided.add(name)
+
+    def _define(self, connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+        """Create the view behind a name; returns whether it stays in the work database."""
         import duckdb
 
-        if duckdb_engine.has_view(connection, name):
-            return
         declared = next((port for port in self.product.inputs if port.name == name), None)
         if declared is not None:
             pinned = self.read_input(declared)
             duckdb_engine.create_view(connection, name, f"select * from {duckdb_engine.scan(pinned.files)}")
-            return
+            return True
         transform = self.product.transform_providing(name)
         if transform.transform.runs_in == "dbt":
             # A temporary view, since what it reads is attached to this connection only.
@@ -233,7 +243,7 @@ class Session:
                 f"create or replace temporary view {duckdb_engine.quote(name)} as "
                 f"select * from {dbt.CATALOG}.main.{duckdb_engine.quote(name)}"
             )
-            return
+            return False
         if transform.transform.kept(transform.config):
             kept = self.pinned(f"transform/{name}")
             if kept is None:
@@ -241,7 +251,7 @@ class Session:
                     f"transform/{name}", self._newest(self.transform_table(name), name, "transform")
                 )
             duckdb_engine.create_view(connection, name, f"select * from {duckdb_engine.scan(kept.files)}")
-            return
+            return True
         for dependency in transform.depends_on:
             self.provide(connection, dependency)
         definition = transform.transform.definition(transform.config, self.place(transform))
@@ -251,6 +261,7 @@ class Session:
             duckdb_engine.create_view(connection, name, definition)
         except duckdb.Error as error:
             raise TransformError(f"{self.product.id}/transform/{name}: {error}") from error
+        return True
 
     def upstream(self, name: str) -> dict[str, Any]:
         """What a relation was made from, as far as this run has read it: input port to provenance."""

@@ -403,3 +403,19 @@ def test_a_store_that_was_removed_meanwhile_is_made_anew(table: Table, publisher
     with pytest.raises(ConflictError, match="version None was published"):
         table.publish(stale, verdict_on(stale), {}, contract_hash=CONTRACT)
     assert number_of(publisher.publish(9)) == 9
+
+
+def test_what_a_writer_left_that_died_within_its_commit_is_no_hindrance(
+    table: Table, publisher: Publisher
+) -> None:
+    publisher.publish(1)
+    log = table.location.directory / "_delta_log"
+    staged = log / f"{1:020d}.json#1"  # what the library writes and then links to the commit's name
+    staged.write_text('{"commitInfo":{"dp.oper')
+    newest = table.newest()
+    assert newest is not None
+    assert number_of(newest) == 1
+    assert number_of(publisher.publish(2)) == 2
+    assert table.clean(0) == []
+    assert not staged.exists()
+    assert number_of(publisher.publish(3)) == 3

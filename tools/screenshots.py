@@ -32,9 +32,15 @@ FRESHNESS_TIMEOUT = 120.0
 #: Name of the picture: page, and a text that it shows once it is complete.
 PAGES = {
     "port": (PORT, "favourite_product"),
-    "checks": ("/assets/flights/v1/dataset/flights?view=checks", "verdict"),
+    "checks": ("/assets/flights/v1/dataset/flights?view=checks&checkDetail=contract", "Latest execution"),
     "lineage": ("/asset-groups", "route_punctuality"),
 }
+
+#: Replaces a text wherever the page shows it.
+RENAME = """([old, shown]) => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(old, shown);
+}"""
 
 
 def chromium(width: int = 1440, height: int = 1000) -> Iterator[Page]:
@@ -68,6 +74,8 @@ def main() -> None:
                 page.goto(server.url + address)
                 page.get_by_text(text).first.wait_for(timeout=60_000)
                 page.wait_for_load_state("networkidle")
+                # A reader's project has its storage elsewhere: show the path as it is inside a project.
+                page.evaluate(RENAME, [str(server.storage), "data"])
                 file = IMAGES / f"{name}.png"
                 page.screenshot(path=file)
                 size = file.stat().st_size

@@ -52,7 +52,7 @@ def test_the_command_and_what_it_shows_come_first() -> None:
     assert COMMANDS[0] == "make demo"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_to_files(document: Path) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)", document.read_text())
     assert [link for link in links if not (document.parent / link).exists()] == []

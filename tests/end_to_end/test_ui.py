@@ -1,0 +1,117 @@
+"""The Dagster UI in a real browser: the page of an output port tells a consumer everything that matters."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from dev_server import DevServer
+    from playwright.sync_api import Page
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs("chromium")]
+
+PORT = "customer_360/v1/port/vw_customers"
+#: Milliseconds that a page may take on a busy machine.
+PATIENCE = 60_000
+
+
+@pytest.fixture(scope="module")
+def browser_page(chromium: Path, dev_server: DevServer) -> Iterator[Page]:
+    """A page of headless Chromium; an error in the page's own script fails the test that opened it."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # The pages are our own, and Chromium's sandbox does not work for root.
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1440, "height": 1000}, base_url=dev_server.url)
+        page.set_default_timeout(PATIENCE)
+        yield page
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def overview(browser_page: Page) -> str:
+    """What the port's page says, once freshness has been evaluated and shown."""
+    deadline = time.monotonic() + 150
+    while True:
+        browser_page.goto(f"/assets/{PORT}")
+        browser_page.get_by_text("favourite_product_share").first.wait_for()
+        browser_page.get_by_text("Upstream assets").first.wait_for()
+        text = browser_page.inner_text("body")
+        if re.search(r"Freshness policy\s+Passing", text) or time.monotonic() > deadline:
+            return text
+        time.sleep(5)
+
+
+def test_status(overview: str) -> None:
+    assert re.search(r"Freshness policy\s+Passing", overview)
+    assert re.search(r"Latest materialization\s+\S", overview)
+    assert re.search(r"Row count\s+\d", overview)
+
+
+def test_owner(overview: str) -> None:
+    assert re.search(r"Owners\s+customer-insights", overview)
+    assert "customer-insights@example.com" in overview
+
+
+def test_contract(overview: str) -> None:
+    assert "contracts/customers.py:Customers" in overview
+    assert re.search(r"key customer_id: \d+ rules that hold", overview)
+
+
+def test_schema(overview: str) -> None:
+    row = re.search(r"^customer_id\s(.*?)^name\s(.*?)^home_store\s", overview, re.DOTALL | re.MULTILINE)
+    assert row
+    key, name = row.groups()
+    assert {"string", "non-nullable", "unique"} <= set(key.split())
+    assert "The customer." in key
+    assert "classification: pii" in name
+    assert "decimal(12,2)" in overview
+
+
+def test_how_to_consume(overview: str) -> None:
+    assert 'dp sql "from customer_360.v1.vw_customers"' in overview
+
+
+def test_what_is_declared_and_not_evaluated_is_said(overview: str) -> None:
+    assert re.search(r"sla\s+99\.9%\s+not evaluated", overview)
+
+
+def test_freshness_policy(overview: str) -> None:
+    assert re.search(r"Fails if more than .* since last materialization", overview)
+    assert re.search(r"Warns if more than .* since last materialization", overview)
+
+
+def test_lineage(overview: str, browser_page: Page) -> None:
+    assert re.search(r"Upstream assets\s+customer_360 / v1 / dataset / customers", overview)
+    browser_page.goto(f"/assets/{PORT}?view=lineage")
+    browser_page.get_by_text("Delta Lake").first.wait_for()
+    graph = browser_page.inner_text("body")
+    assert re.search(r"^customers$", graph, re.MULTILINE)
+    assert "Not all upstream/downstream assets shown" in graph
+
+
+def test_lineage_of_all_products_crosses_locations(browser_page: Page) -> None:
+    browser_page.goto(
+        "/assets/flights/v1/port/vw_flights?view=lineage&lineageScope=downstream&lineageDepth=2"
+    )
+    browser_page.get_by_text("flights_with_weather").first.wait_for()
+    assert "route_punctuality" in browser_page.inner_text("body")
+
+
+def test_checks_of_a_dataset(browser_page: Page) -> None:
+    browser_page.goto("/assets/flights/v1/dataset/flights?view=checks&checkDetail=contract")
+    browser_page.get_by_text("This is a").first.wait_for()
+    browser_page.get_by_text("Latest execution").first.wait_for()
+    said = browser_page.inner_text("body")
+    assert re.search(r"This is a\s+blocking\s+asset check", said)
+    assert "Passed" in said
+    # Rules that only warn, and that the real data breaks, are seen to fail.
+    assert re.search(r"equal_plane_known\s+Failed", said)

@@ -9,7 +9,7 @@ import dagster as dg
 from dagster.components import Scaffolder, ScaffoldRequest, scaffold_component, scaffold_with
 from pydantic import BaseModel, Field
 
-from dp_dagster.scaffold import write_product
+from dp_dagster.scaffold import product_id_of, write_product, write_settings
 
 __all__ = ["DataProductComponent"]
 
@@ -18,7 +18,7 @@ class ProductParameters(BaseModel):
     """What ``dg scaffold defs`` may be told."""
 
     product_id: str | None = Field(
-        default=None, description="Id of the product; the folder's name by default."
+        default=None, description="Id of the product; made of the folder's name by default."
     )
 
 
@@ -31,9 +31,12 @@ class ProductScaffolder(Scaffolder[ProductParameters]):
         return ProductParameters
 
     def scaffold(self, request: ScaffoldRequest[ProductParameters]) -> None:
-        """Write the folder."""
+        """Write the folder; in a project that has no settings yet, those too."""
         folder = Path(request.target_path)
-        write_product(folder, request.params.product_id or folder.name)
+        params = request.params
+        write_product(folder, params.product_id or product_id_of(folder.name))
+        if request.project_root is not None:
+            write_settings(Path(request.project_root), folder)
         scaffold_component(request, {"descriptor": "product.yaml"})
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from dp_dagster.descriptor.names import id_fault
 from dp_dagster.errors import UsageError
+from dp_dagster.settings import FILE_NAME, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,6 +101,34 @@ _README = """\
 
 Run it with `dp run {id}`, then `dp sql "select * from {id}.v0.vw_customers"`.
 """
+
+
+_SETTINGS = """\
+# Where products are, and where their data goes (a folder of this project).
+products = ["{products}/*"]
+storage = "data"
+"""
+
+
+def product_id_of(name: str) -> str:
+    """An id made of a folder's name: ``my-product`` gives ``my_product``."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def write_settings(project: Path, product: Path) -> None:
+    """Write the project's settings, so that ``dp`` and Dagster find the same products and data.
+
+    A project that has settings keeps them.
+
+    Args:
+        project: Its root.
+        product: A product's folder in it.
+    """
+    root, folder = project.resolve(), product.resolve()
+    # Without settings, the folder that was asked for stands for the project.
+    if folder.is_relative_to(root) and Settings.load(folder).project_root == folder:
+        products = folder.parent.relative_to(root).as_posix()
+        (root / FILE_NAME).write_text(_SETTINGS.format(products=products), encoding="utf-8")
 
 
 def write_product(folder: Path, product_id: str) -> None:

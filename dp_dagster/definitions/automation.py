@@ -43,17 +43,20 @@ def rates(product: ResolvedProduct) -> list[RefreshRate]:
 def schedules(
     product: ResolvedProduct, job: dg.UnresolvedAssetJobDefinition
 ) -> Sequence[dg.ScheduleDefinition]:
-    """One schedule for each distinct rate that a cron expression can say."""
-    with_cron = [rate for rate in rates(product) if rate.cron is not None]
+    """One schedule for each distinct cron expression and time zone; how late is too late makes no difference."""
+    with_cron: dict[tuple[str, str], RefreshRate] = {}
+    for rate in rates(product):
+        if rate.cron is not None:
+            with_cron.setdefault((rate.cron, rate.timezone), rate)
     result = []
-    for number, rate in enumerate(with_cron):
+    for number, ((cron, timezone), rate) in enumerate(with_cron.items()):
         suffix = f"_{number + 1}" if len(with_cron) > 1 else ""
         result.append(
             dg.ScheduleDefinition(
                 name=f"{product.id}_schedule{suffix}",
                 job=job,
-                cron_schedule=rate.cron or "",
-                execution_timezone=rate.timezone,
+                cron_schedule=cron,
+                execution_timezone=timezone,
                 default_status=dg.DefaultScheduleStatus.RUNNING,
                 description=f"Refreshes {product.descriptor.title}: {rate}",
                 tags={"dp/product": product.id},
@@ -166,18 +169,17 @@ def _lag_events(
 ) -> tuple[list[dg.AssetCheckEvaluation], dict[str, str]]:
     events, levels = [], {}
     for port, key in watched:
-        passed, severity, lag = judge_lag(product, port)
-        level = "passed" if passed else severity.value
-        levels[port.name] = level
-        if before.get(port.name, "passed") != level:
+        verdict = judge_lag(product, port)
+        levels[port.name] = verdict.level
+        if before.get(port.name, "passed") != verdict.level:
             events.append(
                 dg.AssetCheckEvaluation(
                     asset_key=key,
                     check_name=LAG_CHECK,
-                    passed=passed,
-                    severity=severity,
-                    description=lag.reason,
-                    metadata={"lag seconds": dg.MetadataValue.float(lag.duration.total_seconds())},
+                    passed=verdict.passed,
+                    severity=verdict.severity,
+                    description=verdict.reason,
+                    metadata=verdict.metadata,
                 )
             )
     return events, levels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +14,26 @@ from dp_dagster.definitions.words import count, escape_cell, share
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dp_dagster.contracts.model import Column, Contract
+    from dp_dagster.contracts.model import Column, Contract, Rule
     from dp_dagster.contracts.verdict import RuleResult, Verdict
     from dp_dagster.ports.base import Example
     from dp_dagster.resolve import ResolvedDataset, ResolvedOutput, ResolvedProduct
 
+_OWNER_EMAIL = re.compile(r"[A-Za-z0-9_.+-]+@[A-Za-z0-9-]+\.[A-Za-z0-9.-]+")
+
 
 def owners(product: ResolvedProduct) -> list[str]:
-    """Owners as Dagster takes them: e-mail addresses, and teams as ``team:…``."""
+    """Owners as Dagster takes them: e-mail addresses, and teams as ``team:…``.
+
+    An address without a dot in its domain is none for Dagster, and stays in ``dp show``.
+    """
     owner = product.descriptor.owner
     if owner is None:
         return []
     result = []
     if owner.team:
         result.append(f"team:{owner.team}")
-    if owner.email:
+    if owner.email and _OWNER_EMAIL.fullmatch(owner.email):
         result.append(owner.email)
     return result
 
@@ -44,13 +50,12 @@ def tags(product: ResolvedProduct, role: str) -> dict[str, str]:
         result["domain"] = product.descriptor.domain
     for name, value in product.descriptor.tags.items():
         result.setdefault(name, value)
-    return {name: value for name, value in result.items() if _is_tag(name, value)}
+    return {name: value for name, value in result.items() if is_tag(name, value)}
 
 
-def _is_tag(name: str, value: str) -> bool:
+def is_tag(name: str, value: str) -> bool:
+    """Whether Dagster takes it as a tag."""
     # What Dagster would refuse as a tag still stands in the description and in `dp show`.
-    import re
-
     return bool(
         re.fullmatch(r"(?:[A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}", name)
         and re.fullmatch(r"[A-Za-z0-9_.-]{0,63}", value)
@@ -59,9 +64,7 @@ def _is_tag(name: str, value: str) -> bool:
 
 def column_schema(contract: Contract) -> dg.TableSchema:
     """The contract's columns with types, constraints and classification, and the rules of the table."""
-    of_table = [rule.description or wanted(rule) for rule in contract.rules if rule.level == "table"]
-    if len(contract.key) > 1:
-        of_table.insert(0, f"unique ({', '.join(contract.key)})")
+    of_table = [_in_words(rule) for rule in contract.rules if _is_of_table(rule)]
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -77,6 +80,18 @@ def column_schema(contract: Contract) -> dg.TableSchema:
     )
 
 
+def _is_of_table(rule: Rule) -> bool:
+    # What no single column can show. Columns and their types stand in the schema itself.
+    return rule.level == "table" or (rule.level == "row" and len(rule.columns) != 1)
+
+
+def _in_words(rule: Rule) -> str:
+    text = rule.description or wanted(rule)
+    if rule.kind == "unique" and not rule.description:
+        text = f"unique ({', '.join(rule.columns)})"
+    return text if rule.severity == "error" else f"{text} (warn)"
+
+
 def _column_constraints(contract: Contract, column: Column) -> dg.TableColumnConstraints:
     other = []
     unique = contract.key == (column.name,)
@@ -84,10 +99,10 @@ def _column_constraints(contract: Contract, column: Column) -> dg.TableColumnCon
         if rule.columns != (column.name,) or rule.level != "row" or rule.kind == "not_null":
             continue
         if rule.kind == "unique":
-            unique = True
-            continue
-        text = rule.description or wanted(rule)
-        other.append(text if rule.severity == "error" else f"{text} (warn)")
+            unique = unique or rule.severity == "error"
+            if rule.severity == "error":
+                continue
+        other.append(_in_words(rule))
     return dg.TableColumnConstraints(nullable=column.nullable, unique=unique, other=other)
 
 
@@ -97,7 +112,7 @@ def _column_tags(column: Column) -> dict[str, str]:
         result["classification"] = column.classification
     if column.unit:
         result["unit"] = column.unit
-    return {name: value for name, value in result.items() if _is_tag(name, value)}
+    return {name: value for name, value in result.items() if is_tag(name, value)}
 
 
 def contract_summary(contract: Contract) -> str:
@@ -113,11 +128,20 @@ def contract_summary(contract: Contract) -> str:
 
 
 def first_line(*texts: str | None) -> str:
-    """The first line of the first text that has one: the asset list shows it as it is, without Markdown."""
+    """The first line of the first text that has one, without Markdown: the asset list shows it as it is."""
     for text in texts:
         for line in (text or "").strip().splitlines():
-            return line.strip()
+            return _plain(line)
     return ""
+
+
+def _plain(line: str) -> str:
+    line = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", line)
+    line = re.sub(r"^\s*(?:#+|>|[-*+])\s+", "", line)
+    # A lone star or backtick, and underscores inside of names, are no Markdown.
+    line = re.sub(r"(\*\*|__|`)(.+?)\1", r"\2", line)
+    line = re.sub(r"(?<![\w*])([*_])(?=\S)(.+?)(?<=\S)\1(?![\w*])", r"\2", line)
+    return line.strip()
 
 
 def rest(text: str | None) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from dp_dagster.definitions.build import build_definitions
+from dp_dagster.definitions.describe import is_tag
 from dp_dagster.descriptor.loading import FILE_NAMES
-from dp_dagster.errors import DataProductError
+from dp_dagster.errors import DataProductError, DescriptorError, Problem
 from dp_dagster.resolve import find_descriptors, resolve, resolve_inline
 from dp_dagster.settings import Settings
 
@@ -82,79 +83,110 @@ def load_products(place: str | Path, pattern: str = "*") -> dg.Definitions:
 def load_project(start: Path | None = None) -> dg.Definitions:
     """The definitions of all products that the project's settings name, in one code location."""
     settings = Settings.load(start)
-    folders = [path if path.is_dir() else path.parent for path in find_descriptors(settings)]
-    inline = [
+    places = list(find_descriptors(settings))
+    known = {path if path.is_dir() else path.parent for path in places}
+    components = [
         path.parent
         for pattern in settings.products
         for path in sorted(settings.project_root.glob(f"{pattern}/{COMPONENT_FILE}"))
+        if path.parent not in known
     ]
-    return _merged(list(dict.fromkeys([*folders, *inline])))
+    return _merged(list(dict.fromkeys([*places, *components])))
 
 
-def _merged(folders: Iterable[Path]) -> dg.Definitions:
-    parts = list(_each(folders))
+def _merged(places: Iterable[Path]) -> dg.Definitions:
+    parts = list(_each(places))
     return dg.Definitions.merge(*parts) if parts else dg.Definitions()
 
 
 def descriptor_of(path: Path) -> Path:
-    """The descriptor that a folder, a descriptor or a file beside one stands for."""
-    if path.is_file() and path.name in FILE_NAMES:
-        return path
-    return path if path.is_dir() else path.parent
+    """The descriptor that a folder, a descriptor (of any name) or a Python file beside one stands for."""
+    return path.parent if path.suffix == ".py" else path
 
 
-def _resolve_folder(folder: Path) -> ResolvedProduct | None:
-    """The product of a folder; ``None`` where it holds none."""
-    settings = Settings.load(folder)
-    if any((folder / name).is_file() for name in FILE_NAMES):
-        return resolve(folder, settings)
-    if (folder / COMPONENT_FILE).is_file():
-        return _resolve_component(folder, settings)
-    return None
+def _resolve_place(place: Path) -> Iterator[ResolvedProduct]:
+    """The product of a descriptor or a folder; the products of a ``defs.yaml``; none where there is none."""
+    settings = Settings.load(place)
+    if place.is_file() or any((place / name).is_file() for name in FILE_NAMES):
+        yield resolve(place, settings)
+    elif (place / COMPONENT_FILE).is_file():
+        yield from _resolve_components(place, settings)
 
 
-def _resolve_component(folder: Path, settings: Settings) -> ResolvedProduct | None:
+def _resolve_components(folder: Path, settings: Settings) -> Iterator[ResolvedProduct]:
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError
 
-    content = YAML(typ="safe").load((folder / COMPONENT_FILE).read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or not str(content.get("type", "")).endswith(".DataProductComponent"):
-        return None
-    descriptor = content.get("attributes", {}).get("descriptor")
-    if isinstance(descriptor, dict):
-        return resolve_inline(descriptor, folder, settings, label=f"{folder.name}/{COMPONENT_FILE}")
-    return resolve(folder / str(descriptor), settings)
+    label = f"{folder.name}/{COMPONENT_FILE}"
+    try:
+        documents = list(YAML(typ="safe").load_all((folder / COMPONENT_FILE).read_text(encoding="utf-8")))
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise DescriptorError([Problem(label, line, "", f"is no YAML: {error.problem}")]) from None
+    for content in documents:
+        # A defs.yaml may hold any component; the others are not ours.
+        if not isinstance(content, dict) or not str(content.get("type", "")).endswith(
+            ".DataProductComponent"
+        ):
+            continue
+        descriptor = (content.get("attributes") or {}).get("descriptor")
+        if isinstance(descriptor, dict):
+            yield resolve_inline(descriptor, folder, settings, label=label)
+        elif isinstance(descriptor, str):
+            yield resolve(folder / descriptor, settings)
+        else:
+            raise DescriptorError(
+                [
+                    Problem(
+                        label,
+                        0,
+                        "attributes.descriptor",
+                        "is missing",
+                        "write a path or the descriptor itself",
+                    )
+                ]
+            )
 
 
-def _each(folders: Iterable[Path]) -> Iterable[dg.Definitions]:
+def _each(places: Iterable[Path]) -> Iterable[dg.Definitions]:
     seen: dict[str, Path] = {}
-    for folder in folders:
+    broken: set[str] = set()
+    for place in places:
+        folder = place if place.is_dir() else place.parent
         try:
-            product = _resolve_folder(folder)
-            if product is None:
-                continue
-            if product.id in seen:
-                message = (
-                    f"product_id: {product.id} is the id of {seen[product.id].name} too; rename one of them"
-                )
-                yield _broken(folder.name, f"{folder.name}/{product.path.name}: {message}")
-                continue
-            definitions = build_definitions(product)
-            seen[product.id] = folder
-            yield definitions
+            for product in _resolve_place(place):
+                if product.id in seen:
+                    message = f"{product.id} is the id of {seen[product.id]} too"
+                    raise DescriptorError(  # noqa: TRY301 - shown like any other fault of a descriptor
+                        [Problem(_shown(product.path), 0, "product_id", message, "rename one of them")]
+                    )
+                definitions = build_definitions(product)
+                seen[product.id] = Path(_shown(product.path))
+                yield definitions
         except DataProductError as error:
-            yield _broken(folder.name, str(error))
+            yield _broken(folder.name, str(error), broken)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - see below
             # Whatever a product's own code raises must not stop the others; a sys.exit would end the server.
-            yield _broken(folder.name, _sentence(error))
+            yield _broken(folder.name, _sentence(error), broken)
 
 
-def _broken(name: str, message: str) -> dg.Definitions:
+def _shown(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _broken(name: str, message: str, others: set[str]) -> dg.Definitions:
+    # Folders of one name may lie below several parents.
+    key = next(
+        one for one in (name, *(f"{name}_{number}" for number in range(2, 10_000))) if one not in others
+    )
+    others.add(key)
+    tags = {"dp/state": "broken", "dp/product": name}
     spec = dg.AssetSpec(
-        dg.AssetKey([name, "load_error"]),
+        dg.AssetKey([key, "load_error"]),
         group_name="broken_products",
         description=f"Did not load: {message.splitlines()[0]}\n\n```\n{message}\n```",
         kinds={"error"},
-        tags={"dp/state": "broken", "dp/product": name},
+        tags={tag: value for tag, value in tags.items() if is_tag(tag, value)},
         metadata={"error": dg.MetadataValue.text(message)},
     )
     return dg.Definitions(assets=[spec])

@@ -4,19 +4,26 @@ Dagster's default launcher leaves such a run STARTED for ever (tried: kill -9 of
 an in-process run), and enough of them fill the run queue. Each process of ours that executes steps holds a lock
 named after its run; a run that is STARTED while its lock can be taken has no process any more.
 
+The lock is only believed once its holder has written its process id into it: between making the file and
+locking it, it can be taken, too. And a run's status is read again under its lock, since a run may end between
+a look at the list of runs and a look at the lock.
+
 ``DagsterInstance.report_run_failed`` is used by Dagster's own daemons but carries no public mark; this module
 is the only one that calls it, and a test holds its behaviour.
 """
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import dagster as dg
 from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from dagster import DagsterInstance
@@ -24,31 +31,42 @@ if TYPE_CHECKING:
 # The lock of a run that ended is of no use; a day keeps it out of the way of whoever looks just now.
 _LOCK_KEPT_SECONDS = 24 * 3600.0
 
+# Others hold the lock no longer than it takes to look.
+_LOOK_SECONDS = 1.0
+
+_UNFINISHED = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+
 # Locks of this process, held until it ends.
 _held: dict[str, FileLock] = {}
 
 
-def _locks(state_directory: Path) -> Path:
-    return state_directory / "runs"
+def _lock_file(state_directory: Path, run_id: str) -> Path:
+    return state_directory / "runs" / f"{run_id}.lock"
+
+
+def _lock(path: Path) -> FileLock:
+    # Never a lock that is made of a file's mere existence: it would outlive kill -9.
+    return FileLock(str(path), fallback_to_soft=False)
 
 
 def hold_run(state_directory: Path, run_id: str) -> None:
     """Hold the run's lock until this process ends. Another process of the same run may hold it already."""
     if run_id in _held:
         return
-    folder = _locks(state_directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(str(folder / f"{run_id}.lock"))
+    path = _lock_file(state_directory, run_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_LOOK_SECONDS, poll_interval=0.02)
     except Timeout:
         # A step in another process of the same run: the run lives as long as that process does.
         return
+    path.write_text(str(os.getpid()), encoding="ascii")
     _held[run_id] = lock
 
 
 def release_run(run_id: str) -> None:
-    """Let go of a run's lock and remove it: the run has ended in this process, which goes on."""
+    """Let go of a run's lock: this process goes on. A run that has not ended by now never will."""
     lock = _held.pop(run_id, None)
     if lock is not None:
         lock.release()
@@ -66,38 +84,64 @@ def reconcile(instance: DagsterInstance, state_directory: Path, own_run: str | N
         Ids of the runs that were marked.
     """
     marked = []
-    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
-    for record in instance.get_run_records(filters=unfinished):
+    for record in instance.get_run_records(filters=dg.RunsFilter(statuses=list(_UNFINISHED))):
         run_id = record.dagster_run.run_id
-        if run_id == own_run or run_id in _held or not _is_dead(state_directory, run_id):
+        if run_id == own_run or run_id in _held:
             continue
-        instance.report_run_failed(
-            record.dagster_run, "The process of this run is gone (killed, or the machine restarted)."
-        )
-        (_locks(state_directory) / f"{run_id}.lock").unlink(missing_ok=True)
-        marked.append(run_id)
+        path = _lock_file(state_directory, run_id)
+        with _taken_from_the_dead(path) as is_dead:
+            run = instance.get_run_by_id(run_id) if is_dead else None
+            if run is None or run.status not in _UNFINISHED:
+                continue
+            instance.report_run_failed(
+                run, "The process of this run is gone (killed, or the machine restarted)."
+            )
+            path.unlink(missing_ok=True)
+            marked.append(run_id)
     _forget_ended(state_directory)
     return marked
 
 
 def _forget_ended(state_directory: Path) -> None:
     """Remove locks that runs of days ago left."""
-    folder = _locks(state_directory)
+    folder = state_directory / "runs"
     for path in folder.glob("*.lock") if folder.is_dir() else ():
-        is_old = time.time() - path.stat().st_mtime > _LOCK_KEPT_SECONDS
-        if is_old and path.stem not in _held and _is_dead(state_directory, path.stem):
-            path.unlink(missing_ok=True)
+        if path.stem in _held or time.time() - _changed(path) < _LOCK_KEPT_SECONDS:
+            continue
+        with _taken_from_the_dead(path) as is_dead:
+            if is_dead:
+                path.unlink(missing_ok=True)
 
 
-def _is_dead(state_directory: Path, run_id: str) -> bool:
-    path = _locks(state_directory) / f"{run_id}.lock"
-    if not path.exists():
-        # Not one of ours, or not at its first step yet. Runs of other code are not ours to judge.
-        return False
-    lock = FileLock(str(path))
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        # Another process has just removed it.
+        return time.time()
+
+
+@contextmanager
+def _taken_from_the_dead(path: Path) -> Iterator[bool]:
+    """Hold a run's lock if its process is gone; gives whether it is.
+
+    Without a file, or before there is a process id in it, the run is not one of ours or not at its first step
+    yet. Runs of other code are not ours to judge.
+    """
+    try:
+        is_ours = path.stat().st_size > 0
+    except FileNotFoundError:
+        is_ours = False
+    if not is_ours:
+        yield False
+        return
+    lock = _lock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        return False
-    lock.release()
-    return True
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()

@@ -10,6 +10,7 @@ import contextlib
 import getpass
 import io
 import os
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,10 @@ import dagster as dg
 
 from dp_dagster.definitions import automation, keys
 from dp_dagster.definitions.build import build_definitions
-from dp_dagster.definitions.orphans import reconcile, release_run
+from dp_dagster.definitions.orphans import hold_run, reconcile, release_run
 from dp_dagster.definitions.progress import progress_logger
+from dp_dagster.definitions.work import EXIT_CODE
+from dp_dagster.errors import OperatorError
 from dp_dagster.home import dagster_environment, ensure_dagster_home
 
 if TYPE_CHECKING:
@@ -33,7 +36,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to. ``failures`` holds a sentence for each step that failed."""
+    """What a run came to.
+
+    Attributes:
+        product_id: The product.
+        run_id: The run, as Dagster knows it.
+        succeeded: Whether every step did.
+        failures: A sentence for each step that failed.
+        retryable: Whether all of them failed for what the product runs on, so that another try may do.
+    """
 
     product_id: str
     run_id: str
@@ -72,28 +83,35 @@ def run_product(
         build_definitions(product), dg.Definitions(loggers={"console": progress_logger(say)})
     )
     job = definitions.resolve_job_def(automation.refresh_job(product).name)
-    # dbt speaks on standard output, which is for the command's own result; its words are in its log file.
-    with contextlib.redirect_stdout(io.StringIO()):
-        result = job.execute_in_process(
-            instance=instance,
-            raise_on_error=False,
-            asset_selection=_selection(product, dataset) if dataset else None,
-            run_config={"loggers": {"console": {}}},
-            tags={
-                # Puts the run on the job's page of the product's code location.
-                ".dagster/repository": f"__repository__@{product.id}",
-                "dagster/code_location": product.id,
-                "dp/product": product.id,
-                "dp/actor": actor(),
-            },
-        )
-    release_run(result.run_id)
+    run_id = str(uuid.uuid4())
+    # Before Dagster knows of the run: whenever this process is killed, the next run sees that it is gone.
+    hold_run(product.settings.state_directory, run_id)
+    try:
+        # dbt speaks on standard output, which is for the command's own result; its words are in its log file.
+        with contextlib.redirect_stdout(io.StringIO()):
+            result = job.execute_in_process(
+                run_id=run_id,
+                instance=instance,
+                raise_on_error=False,
+                asset_selection=_selection(product, dataset) if dataset else None,
+                run_config={"loggers": {"console": {}}},
+                tags={
+                    # Puts the run on the job's page of the product's code location.
+                    ".dagster/repository": f"__repository__@{product.id}",
+                    "dagster/code_location": product.id,
+                    "dp/product": product.id,
+                    "dp/actor": actor(),
+                },
+            )
+    finally:
+        release_run(run_id)
+    failed = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
     return RunResult(
         product_id=product.id,
         run_id=result.run_id,
         succeeded=result.success,
-        failures=tuple(_failures(result)),
-        retryable=any(event.event_type_value == "STEP_UP_FOR_RETRY" for event in result.all_events),
+        failures=tuple(_failure(event) for event in failed),
+        retryable=bool(failed) and all(_exit_code(event) == OperatorError.exit_code for event in failed),
     )
 
 
@@ -112,22 +130,24 @@ def _selection(product: ResolvedProduct, name: str) -> list[dg.AssetKey]:
     return selected
 
 
-def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
-    found = []
-    for event in result.all_events:
-        if event.event_type_value != "STEP_FAILURE":
-            continue
-        data = event.step_failure_data
-        if data.user_failure_data is not None and data.user_failure_data.description:
-            sentence = data.user_failure_data.description
-            place = (event.step_key or "").replace("__", "/")
-            found.append(sentence if sentence.startswith(place.split("/")[0]) else f"{place}: {sentence}")
-        elif data.error is not None:
-            cause = data.error
-            while cause.cause is not None:
-                cause = cause.cause
-            found.append(f"{event.step_key}: {cause.message.strip()}")
-    return found
+def _failure(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    place = (event.step_key or "").replace("__", "/")
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        sentence = data.user_failure_data.description
+        return sentence if sentence.startswith(place.split("/")[0]) else f"{place}: {sentence}"
+    if data.error is None:
+        return f"{place}: failed"
+    cause = data.error
+    while cause.cause is not None:
+        cause = cause.cause
+    return f"{place}: {cause.message.strip()}"
+
+
+def _exit_code(event: dg.DagsterEvent) -> int | None:
+    failure = event.step_failure_data.user_failure_data
+    value = failure.metadata.get(EXIT_CODE) if failure is not None else None
+    return value.value if isinstance(value, dg.IntMetadataValue) else None
 
 
 def report_rollback(product: ResolvedProduct, outcome: RollbackOutcome) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from dp_dagster.definitions.orphans import hold_run, reconcile
-from dp_dagster.errors import DataProductError, RetryableError
+from dp_dagster.errors import AuthorError, DataProductError, RetryableError
 from dp_dagster.pipeline import Session
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # A lost race or a held lock is worth another try by itself; anything else is not.
 RETRIES = 2
 RETRY_SECONDS = 5
+# Metadata of a failure that says whose fault it is, as the exit code of `dp` does.
+EXIT_CODE = "exit code"
 
 
 @contextmanager
@@ -64,4 +67,17 @@ def plain_failures() -> Iterator[None]:
     except RetryableError as error:
         raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_SECONDS) from error
     except DataProductError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+        raise dg.Failure(
+            description=str(error),
+            metadata={EXIT_CODE: error.exit_code},
+            allow_retries=False,
+        ) from error
+    except SystemExit as error:
+        # It would end the process, and the run would look as if it were still going on.
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise dg.Failure(
+            description=f"{where.filename}:{where.lineno}: would end the process (exit {error.code}); "
+            "raise an error instead",
+            metadata={EXIT_CODE: AuthorError.exit_code},
+            allow_retries=False,
+        ) from error

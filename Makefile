@@ -37,6 +37,7 @@ install: ## Make .venv from requirements.lock (done by every target that needs i
 demo: install ## Materialise the three products and show what was published
 	@cd "$(ROOT)" && "$(BIN)/python" products/customer_360/generate_inputs.py
 	@cd "$(ROOT)" && "$(BIN)/dp" run --all
+	@echo "dp is in .venv/bin; make dev shows these runs in the Dagster UI."
 
 .PHONY: dev
 dev: install ## Start the Dagster UI and its daemon on http://127.0.0.1:3000

@@ -14,6 +14,7 @@ import click
 import typer
 
 from dp_dagster.cli.dev import dev
+from dp_dagster.cli.diff import diff
 from dp_dagster.cli.history import history
 from dp_dagster.cli.list import list_products
 from dp_dagster.cli.quarantine import quarantine
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "history": history,
     "rollback": rollback,
     "quarantine": quarantine,
+    "diff": diff,
     "schema": schema,
     "dev": dev,
 }

@@ -1,0 +1,162 @@
+"""The gate: a contract that breaks its consumers is not published under the same major version.
+
+What was promised is the contract that the newest published version was proven against. Comparing costs two small
+documents, so the gate stands in ``dp validate``, when a code location loads, and again where it counts: before a
+dataset is published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dp_dagster.contracts.evolution import compare
+from dp_dagster.errors import AuthorError
+from dp_dagster.storage.contracts import kept_contract
+from dp_dagster.storage.manifest import consumers, read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dp_dagster.contracts.evolution import Change, Comparison
+    from dp_dagster.contracts.model import Contract
+    from dp_dagster.resolve import ResolvedDataset, ResolvedProduct
+    from dp_dagster.storage.manifest import Registration
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """How a dataset's contract differs from what was published.
+
+    Attributes:
+        product: Id of the product.
+        dataset: Name of the dataset.
+        major: Major version that both are published under.
+        published: The contract that consumers rely on.
+        comparison: All changes.
+        consumers: Who reads the dataset, as registered.
+    """
+
+    product: str
+    dataset: str
+    major: int
+    published: Contract
+    comparison: Comparison
+    consumers: tuple[Registration, ...]
+
+    def broken_consumers(self) -> tuple[Registration, ...]:
+        """Registered consumers that rely on something that a breaking change touches."""
+        return tuple(consumer for consumer in self.consumers if self._breaks(consumer))
+
+    def _breaks(self, consumer: Registration) -> bool:
+        # Who declares no columns relies on all of them.
+        relied = set(consumer.columns)
+        return any(
+            not relied or not change.columns or relied & set(change.columns)
+            for change in self.comparison.breaking
+        )
+
+
+def published_contract(product: ResolvedProduct, dataset: ResolvedDataset) -> Contract | None:
+    """The contract under which the dataset's ports show what they show; ``None`` before the first publication."""
+    manifest = read_manifest(product.settings.storage, product.id)
+    if manifest is None:
+        return None
+    entries = manifest.ports.get(f"v{product.major}", {}).values()
+    newest = max(
+        (entry for entry in entries if entry.dataset == dataset.name and entry.contract_hash),
+        key=lambda entry: entry.version,
+        default=None,
+    )
+    if newest is None:
+        return None
+    return kept_contract(product.settings.storage, product.id, newest.contract_hash)
+
+
+def evolution_of(product: ResolvedProduct, dataset: ResolvedDataset) -> Evolution | None:
+    """How a dataset's contract differs from what was published; ``None`` where nothing was, or nothing changed."""
+    published = published_contract(product, dataset)
+    if published is None or published.hash == dataset.contract.hash:
+        return None
+    ports = {
+        port.name for port in product.ports if port.dataset is not None and port.dataset.name == dataset.name
+    }
+    registered = tuple(
+        registration
+        for registration in consumers(product.settings.storage, product.id)
+        if registration.major == product.major and registration.port in ports
+    )
+    return Evolution(
+        product.id,
+        dataset.name,
+        product.major,
+        published,
+        compare(published, dataset.contract),
+        registered,
+    )
+
+
+def refuse_breaking(
+    product: ResolvedProduct, datasets: Iterable[ResolvedDataset], acknowledged: Sequence[str] = ()
+) -> None:
+    """Refuse contracts that break what was published under the same major version.
+
+    Args:
+        product: The product.
+        datasets: The datasets to look at.
+        acknowledged: Consumers that agreed. When every registered consumer that would break has, the change may
+            pass; without any registered consumer there is nobody to agree, and it may not.
+
+    Raises:
+        AuthorError: names each change and the consumers that it would break.
+    """
+    refused = [
+        _sentence(found)
+        for dataset in datasets
+        if (found := evolution_of(product, dataset)) is not None
+        and found.comparison.breaking
+        and not _all_agreed(found, acknowledged)
+    ]
+    if refused:
+        raise AuthorError("\n".join(refused))
+
+
+def _all_agreed(evolution: Evolution, acknowledged: Sequence[str]) -> bool:
+    broken = {consumer.consumer for consumer in evolution.broken_consumers()}
+    return bool(broken) and broken <= set(acknowledged)
+
+
+def _sentence(evolution: Evolution) -> str:
+    name = f"{evolution.product}.{evolution.dataset}"
+    lines = [
+        f"{name}: its contract breaks what was published, and the major version is still {evolution.major}:",
+        *(f"  {change}: {change.reason}" for change in evolution.comparison.breaking),
+    ]
+    broken = evolution.broken_consumers()
+    if broken:
+        lines.append(f"  breaks {', '.join(f'{one.consumer} (input {one.input})' for one in broken)}")
+        agree = " ".join(f"--acknowledge {one}" for one in sorted({one.consumer for one in broken}))
+        fix = f"raise version to {evolution.major + 1}.0.0, or, when they agree: dp run {evolution.product} {agree}"
+    else:
+        lines.append(f"  {_nobody(evolution)}")
+        fix = f"raise version to {evolution.major + 1}.0.0"
+    lines.append(f"  {fix}")
+    return "\n".join(lines)
+
+
+def _nobody(evolution: Evolution) -> str:
+    if not evolution.consumers:
+        return "no consumer is registered, but others may read the port"
+    return "no registered consumer relies on what changes, but others may read the port"
+
+
+def describe_change(change: Change) -> dict[str, object]:
+    """A change as plain data."""
+    return {
+        "kind": change.kind,
+        "columns": list(change.columns),
+        "detail": change.detail,
+        "consumers": change.consumers,
+        "producers": change.producers,
+        "reason": change.reason,
+    }

@@ -58,7 +58,7 @@ def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.Asse
         check_specs=results.check_specs(key, dataset.contract),
     )
     def publish(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        with plain_failures():
+        with plain_failures(context):
             session = begin(context, product)
             outcome = publish_dataset(session, dataset.name)
             yield from _events(product, dataset, outcome)

@@ -67,7 +67,7 @@ def dbt_models(product: ResolvedProduct, transform: ResolvedTransform) -> dg.Ass
         select="fqn:*",
     )
     def build(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        with plain_failures():
+        with plain_failures(context):
             session = begin(context, product)
             database = prepare_database(session, transform, fresh=not context.is_subset)
             target = database.parent / "target"

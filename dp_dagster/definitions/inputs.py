@@ -39,7 +39,7 @@ def input_asset(product: ResolvedProduct, declared: ResolvedInput) -> dg.AssetsD
         check_specs=results.check_specs(key, declared.contract) if declared.contract else None,
     )
     def land(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        with plain_failures():
+        with plain_failures(context):
             session = begin(context, product)
             outcome = land_input(session, declared.name)
             yield from _events(session, declared, key, outcome)

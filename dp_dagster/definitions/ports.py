@@ -53,7 +53,7 @@ def port_asset(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetsDefin
         check_specs=[check] if (check := lag_check_spec(product, port, key)) is not None else None,
     )
     def project(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        with plain_failures():
+        with plain_failures(context):
             session = begin(context, product)
             outcome = project_port(session, port.name)
             if outcome.snapshot is None:

@@ -29,7 +29,7 @@ class ProgressHandler(logging.Handler):
         event = meta.get("dagster_event")
         if event is None:
             message = str(meta.get("orig_message", record.getMessage()))
-            not_run = re.match(r"Dependencies for step (\S+) failed", message)
+            not_run = re.match(r"Dependencies for step (\S+) .*Not executing", message)
             if not_run:
                 self._say(f"  - {not_run[1].replace('__', '/')}  not run")
             elif record.levelno >= logging.WARNING:

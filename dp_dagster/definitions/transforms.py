@@ -37,7 +37,7 @@ def transform_asset(product: ResolvedProduct, transform: ResolvedTransform) -> d
         metadata={"code": ", ".join(str(path.relative_to(product.root)) for path in sources)},
     )
     def run(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        with plain_failures():
+        with plain_failures(context):
             session = begin(context, product)
             outcome = run_transform(session, transform.name)
         metadata: dict[str, Any] = {

@@ -37,8 +37,8 @@ def work_database(database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def begin(context: dg.AssetExecutionContext, product: ResolvedProduct) -> Session:
     """The session of the step's run. The first step in a process also settles what died before it."""
-    _begin_run(context.run_id, context, product)
-    return Session(product, context.run_id, connect=work_database)
+    _begin_run(context.run.run_id, context, product)
+    return Session(product, context.run.run_id, connect=work_database)
 
 
 _begun: set[str] = set()
@@ -55,7 +55,7 @@ def _begin_run(run_id: str, context: dg.AssetExecutionContext, product: Resolved
 
 
 @contextmanager
-def plain_failures() -> Iterator[None]:
+def plain_failures(context: dg.AssetExecutionContext) -> Iterator[None]:
     """Turn our errors into failures that show their sentence in the UI, not a traceback.
 
     Raises:
@@ -64,9 +64,11 @@ def plain_failures() -> Iterator[None]:
     """
     try:
         yield
-    except RetryableError as error:
-        raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_SECONDS) from error
     except DataProductError as error:
+        if isinstance(error, RetryableError) and context.op_execution_context.retry_number < RETRIES:
+            # Dagster does not show why a step is tried again.
+            context.log.warning("%s", error)
+            raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_SECONDS) from error
         raise dg.Failure(
             description=str(error),
             metadata={EXIT_CODE: error.exit_code},

@@ -85,10 +85,10 @@ def make_project(root: Path, rows: int) -> Path:
     connection.execute(
         f"""
         copy (
-            select * replace (
+            select * exclude (range) replace (
                 (row_number() over (partition by flight_date, carrier, origin order by flight, range))::bigint
                     as flight
-            ) exclude (range)
+            )
             from times cross join range({copies})
             where coalesce(distance * 60 <= air_time * 600, true)
             limit {rows}

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster_duckdb import DuckDBResource
 
 from dp_dagster.definitions.orphans import hold_run, reconcile
 from dp_dagster.errors import AuthorError, DataProductError, RetryableError
@@ -31,6 +30,9 @@ EXIT_CODE = "exit code"
 @contextmanager
 def work_database(database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A work database, opened through dagster-duckdb's resource."""
+    # Imported here, since a code location is loaded far more often than it runs anything.
+    from dagster_duckdb import DuckDBResource
+
     with DuckDBResource(database=str(database)).get_connection() as connection:
         yield connection
 

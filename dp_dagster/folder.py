@@ -1,8 +1,9 @@
-"""A product's folder: files that a descriptor names must lie in it."""
+"""Folders: files that a descriptor names must lie in its product's; what a killed process leaves goes."""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from typing import TYPE_CHECKING
 
 from dp_dagster.ports.base import Fault
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 def leaves_folder(path: str, root: Path) -> bool:
     """Whether a relative path leads out of the folder, symbolic links followed."""
-    return not (root / path).resolve().is_relative_to(root.resolve())
+    try:
+        return not (root / path).resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError):
+        # Links that go round in circles, a NUL character: nothing that lies in the folder.
+        return True
 
 
 def missing_file(field: str, path: str, root: Path) -> Iterable[Fault]:
@@ -23,8 +28,21 @@ def missing_file(field: str, path: str, root: Path) -> Iterable[Fault]:
         yield Fault(
             field, f"{path} leads out of the product's folder", "name a file inside the product's folder"
         )
-    elif not (root / path).is_file():
+    elif not _is_file(root / path):
         yield Fault(field, f"file {path} does not exist in {root.name}/", "create it, or correct the path")
+
+
+def remove_leftovers(parent: Path, prefix: str) -> None:
+    """Remove the temporary folders that a killed process left. Only where no other can be at work."""
+    for folder in parent.glob(f"{prefix}*"):
+        shutil.rmtree(folder)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is longer than any file's
+        return False
 
 
 def code_version(paths: Iterable[Path]) -> str:

@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import uuid
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dp_dagster.engines.stored_types import stored_as
 from dp_dagster.errors import LockedError, StoreError, TransformError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import duckdb
-
-# Types that a reader of Delta or Parquet would misread, and the type that holds the same values.
-# Source: what was tried with DuckDB, Polars and pyarrow as readers; see docs/architecture.md.
-_STORED_AS = {
-    "HUGEINT": "BIGINT",
-    "UHUGEINT": "BIGINT",
-    "BIGNUM": "BIGINT",
-    "UTINYINT": "SMALLINT",
-    "USMALLINT": "INTEGER",
-    "UINTEGER": "BIGINT",
-    "UBIGINT": "DECIMAL(20,0)",
-    "UUID": "VARCHAR",
-    "JSON": "VARCHAR",
-    "TIMESTAMP_S": "TIMESTAMP",
-    "TIMESTAMP_MS": "TIMESTAMP",
-}
-_REFUSED = {
-    "TIME": "cast it to VARCHAR",
-    "TIME WITH TIME ZONE": "cast it to VARCHAR",
-    "INTERVAL": "cast it to a number of seconds, or to VARCHAR",
-    "BIT": "cast it to VARCHAR or BLOB",
-    "TIMESTAMP_NS": "cast it to TIMESTAMP, which has microseconds",
-    "TIME_NS": "cast it to VARCHAR",
-    "GEOMETRY": "store it as BLOB (well-known binary) or VARCHAR (well-known text)",
-    "VARIANT": "cast it to VARCHAR",
-    "UNION": "cast it to one of its types",
-}
 
 
 def quote(identifier: str) -> str:
@@ -49,6 +26,11 @@ def quote(identifier: str) -> str:
 def literal(text: str) -> str:
     """A string literal, for the few places where DuckDB takes no bound value (views, COPY)."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def exact(path: str) -> str:
+    """A path that names one file, for functions of DuckDB that would take ``*``, ``?`` and ``[`` as a pattern."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in path)
 
 
 def literal_list(texts: Sequence[str]) -> str:
@@ -94,9 +76,20 @@ def connect(database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.close()
 
 
+@contextmanager
+def in_memory() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection without a database. What does not fit into memory goes to the system's temporary folder."""
+    import duckdb
+
+    spill = Path(tempfile.gettempdir()) / f"dp_dagster_{os.getpid()}_{uuid.uuid4().hex[:8]}"
+    with duckdb.connect(config={"temp_directory": str(spill)}) as connection:
+        prepare(connection)
+        yield connection
+
+
 def scan(files: Sequence[str]) -> str:
-    """A table expression over exactly these Parquet files."""
-    return f"read_parquet({literal_list(files)})"
+    """A table expression over exactly these Parquet files: no part of a path is a pattern, or makes a column."""
+    return f"read_parquet({literal_list([exact(file) for file in files])}, hive_partitioning = false)"
 
 
 def create_view(connection: duckdb.DuckDBPyConnection, name: str, query: str, schema: str = "main") -> None:
@@ -104,34 +97,28 @@ def create_view(connection: duckdb.DuckDBPyConnection, name: str, query: str, sc
     connection.execute(f"create or replace view {quote(schema)}.{quote(name)} as {query}")
 
 
-def stored_columns(relation: duckdb.DuckDBPyRelation, what: str) -> str:
-    """The select list that brings a relation's columns to types that every reader understands.
+def storable(relation: duckdb.DuckDBPyRelation, what: str) -> duckdb.DuckDBPyRelation:
+    """The relation with its columns in types that every reader understands.
 
     Args:
         relation: What is to be written.
         what: Its name, for messages.
 
     Raises:
-        TransformError: a column has a type that cannot be stored, with the fix.
+        TransformError: columns have types that cannot be stored; names all of them, with the fix.
     """
-    columns = []
+    columns, problems = [], []
     for name, dtype in zip(relation.columns, relation.dtypes, strict=True):
-        dtype_text = str(dtype)
-        base = dtype_text.split("(", 1)[0].strip()
-        if base in _REFUSED:
-            raise TransformError(
-                f"{what}: column {name} has type {dtype_text}, which cannot be stored; {_REFUSED[base]}"
-            )
-        if base == "ENUM":
-            columns.append(f"{quote(name)}::VARCHAR as {quote(name)}")
-        elif dtype_text in _STORED_AS:
-            columns.append(f"{quote(name)}::{_STORED_AS[dtype_text]} as {quote(name)}")
-        else:
-            columns.append(quote(name))
-    return ", ".join(columns)
+        stored = stored_as(dtype, quote(name))
+        if stored.refused:
+            problems.append(f"{what}: column {name} has type {dtype}, which cannot be stored; {stored.fix}")
+        columns.append(f"{stored.expression} as {quote(name)}")
+    if problems:
+        raise TransformError("\n".join(problems))
+    return relation.project(", ".join(columns))
 
 
-def write_parquet(
+def write_rows(
     relation: duckdb.DuckDBPyRelation, destination: Path, what: str, sort_by: Sequence[str] = ()
 ) -> None:
     """Write a relation into one Parquet file, in types that every reader understands.
@@ -143,22 +130,41 @@ def write_parquet(
         sort_by: Columns to sort by; sorted data makes a key's uniqueness nearly free to check.
 
     Raises:
+        TransformError: a type cannot be stored.
+        duckdb.Error: computing or writing the rows fails.
+    """
+    projected = storable(relation, what)
+    if sort_by:
+        projected = projected.order(", ".join(quote(column) for column in sort_by))
+    projected.to_parquet(str(destination), compression="snappy")
+
+
+def write_parquet(
+    relation: duckdb.DuckDBPyRelation, destination: Path, what: str, sort_by: Sequence[str] = ()
+) -> None:
+    """:func:`write_rows`, with errors that say whose fault it is.
+
+    Raises:
         TransformError: a type cannot be stored, or computing the rows fails.
+        StoreError: the file cannot be written, or files that are read cannot be.
     """
     import duckdb
 
-    projected = relation.project(stored_columns(relation, what))
-    if sort_by:
-        projected = projected.order(", ".join(quote(column) for column in sort_by))
     try:
-        projected.to_parquet(str(destination), compression="snappy")
-    except (duckdb.DataError, duckdb.ProgrammingError, duckdb.NotSupportedError) as error:
-        raise TransformError(f"{what}: {_first_line(error)}") from error
+        write_rows(relation, destination, what, sort_by)
     except duckdb.Error as error:
-        raise StoreError(
-            f"{what}: DuckDB could not write {destination.name}: {_first_line(error)}"
-        ) from error
+        raise blame(error, what) from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def blame(error: duckdb.Error, what: str) -> TransformError | StoreError:
+    """The error of ours for one that DuckDB raised over an author's query: theirs, or the platform's."""
+    import duckdb
+
+    if isinstance(error, duckdb.OperationalError | duckdb.InternalError):
+        return StoreError(f"{what}: DuckDB failed: {first_line(error)}")
+    return TransformError(f"{what}: {first_line(error)}")
+
+
+def first_line(error: Exception) -> str:
+    """What a message of DuckDB says first; hints and the whole query follow."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

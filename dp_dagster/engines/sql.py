@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # A change of what is read from a text must not meet answers of an older version.
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 # Table functions that make rows out of nothing. All others read something that no port has declared.
 _GENERATORS = frozenset({"GenerateSeries", "Unnest", "Explode", "ExplodingGenerateSeries", "Posexplode"})
 _GENERATOR_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "repeat_row"})
@@ -75,7 +75,12 @@ def _parse(text: str, file: str) -> Query:
     from sqlglot.errors import SqlglotError
 
     try:
-        statements = [statement for statement in sqlglot.parse(text, read="duckdb") if statement is not None]
+        # What a comment after the last semicolon makes is no statement.
+        statements = [
+            statement
+            for statement in sqlglot.parse(text, read="duckdb")
+            if statement is not None and not isinstance(statement, exp.Semicolon)
+        ]
     except SqlglotError as error:
         details: list[dict[str, Any]] = getattr(error, "errors", [])
         line = (details[0].get("line") if details else None) or 1
@@ -99,30 +104,56 @@ def _parse(text: str, file: str) -> Query:
 
 def _references(statement: Any, file: str) -> Iterator[TableReference]:
     from sqlglot import exp
-    from sqlglot.optimizer.scope import traverse_scope
 
-    seen: set[int] = set()
-    for scope in traverse_scope(statement):
-        for source in scope.sources.values():
-            if not isinstance(source, exp.Table) or id(source) in seen:
+    for source in statement.find_all(exp.Table, bfs=False):
+        if _is_common_table(source):
+            continue
+        line = int(source.meta.get("line") or source.this.meta.get("line") or 1)
+        if not isinstance(source.this, exp.Identifier):
+            function = type(source.this).__name__
+            name = str(getattr(source.this, "name", "") or function)
+            if function in _GENERATORS or name.lower() in _GENERATOR_FUNCTIONS:
                 continue
-            seen.add(id(source))
-            line = int(source.meta.get("line") or source.this.meta.get("line") or 1)
-            if not isinstance(source.this, exp.Identifier):
-                function = type(source.this).__name__
-                name = str(getattr(source.this, "name", "") or function)
-                if function in _GENERATORS or name.lower() in _GENERATOR_FUNCTIONS:
-                    continue
-                raise TransformError(
-                    f"{file}:{line}: reads from {source.this.sql(dialect='duckdb')}, which is no port of "
-                    "this product; declare it under input_ports and name the port here"
-                )
-            if source.db or source.catalog:
-                raise TransformError(
-                    f"{file}:{line}: names {source.sql(dialect='duckdb')}; a transform names input ports and "
-                    "transforms of its own product, without schema"
-                )
-            yield TableReference(source.name, line)
+            raise TransformError(
+                f"{file}:{line}: reads from {source.this.sql(dialect='duckdb')}, which is no port of "
+                "this product; declare it under input_ports and name the port here"
+            )
+        if source.db or source.catalog:
+            raise TransformError(
+                f"{file}:{line}: names {source.sql(dialect='duckdb')}; a transform names input ports and "
+                "transforms of its own product, without schema"
+            )
+        yield TableReference(source.name, line)
+
+
+def _is_common_table(table: Any) -> bool:
+    """Whether a name stands for a common table expression that can be seen from its place.
+
+    By hand: sqlglot's own scopes tell names apart by case, which DuckDB does not, and skip PIVOT.
+    """
+    from sqlglot import exp
+
+    if table.db or not isinstance(table.this, exp.Identifier):
+        return False
+    child, parent, passed = table, table.parent, None
+    while parent is not None:
+        if isinstance(parent, exp.With):
+            # On the way up out of the definition `child`: those before it can be seen, and itself if it recurs.
+            names = [common.alias.lower() for common in parent.expressions]
+            own = next(index for index, common in enumerate(parent.expressions) if common is child)
+            if table.name.lower() in names[: own + bool(parent.recursive)]:
+                return True
+            passed = parent
+        else:
+            clause = parent.args.get("with_") or parent.args.get("with")
+            if (
+                clause is not None
+                and clause is not passed
+                and table.name.lower() in {common.alias.lower() for common in clause.expressions}
+            ):
+                return True
+        child, parent = parent, parent.parent
+    return False
 
 
 def _read_cache(entry: Path) -> Query | None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dp_dagster.engines import duckdb as duckdb_engine
-from dp_dagster.errors import InputError
 from dp_dagster.folder import code_version
+from dp_dagster.pipeline.inputs import inputs_still_the_same
 from dp_dagster.pipeline.publication import Publisher
+from dp_dagster.pipeline.relations import provide, upstream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +78,7 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
 
     def write(path: Path) -> None:
         with session.connection() as connection:
-            session.provide(connection, dataset.source)
+            provide(session, connection, dataset.source)
             duckdb_engine.write_parquet(
                 connection.table(dataset.source),
                 path,
@@ -90,12 +91,12 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
         table,
         f"v{session.product.major}/dataset/{name}",
         write=write,
-        upstream=lambda: session.upstream(dataset.source),
+        upstream=lambda: upstream(session, [dataset.source]),
         contract=dataset.contract,
         quarantine=quarantine_table_of(session, dataset),
         max_invalid=dataset.max_invalid,
         code_version=dataset_code_version(session, dataset),
-        before_commit=lambda: _inputs_still_the_same(session, dataset),
+        before_commit=lambda: inputs_still_the_same(session, dataset.source),
     ).publish()
     if publication.verdict is None:
         raise AssertionError("a dataset always has a contract, so its candidate always has a verdict")
@@ -117,18 +118,3 @@ def dataset_code_version(session: Session, dataset: ResolvedDataset) -> str:
             code_version(transform.transform.sources(transform.config, session.place(transform))).encode()
         )
     return digest.hexdigest()[:16]
-
-
-def _inputs_still_the_same(session: Session, dataset: ResolvedDataset) -> None:
-    # Committed versions never change; files that are read where they lie may.
-    for name in session.product.inputs_of(dataset.source):
-        pinned = session.pinned(name)
-        if pinned is None or pinned.version is not None or "fingerprint" not in pinned.provenance:
-            continue
-        declared = session.product.input(name)
-        now = declared.port.fingerprint(declared.config, session.input_context(declared))
-        if now != pinned.provenance["fingerprint"]:
-            raise InputError(
-                f"{session.product.id}/input/{name}: {declared.port.location(declared.config)} changed while the "
-                "run was reading it; run again when it is complete"
-            )

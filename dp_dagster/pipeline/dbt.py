@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dp_dagster.engines import duckdb as duckdb_engine
 from dp_dagster.errors import TransformError
+from dp_dagster.pipeline.inputs import read_input
 
 if TYPE_CHECKING:
     import duckdb
@@ -63,7 +64,7 @@ def prepare_database(session: Session, transform: ResolvedTransform, *, fresh: b
     with duckdb_engine.connect(path) as connection:
         connection.execute(f"create schema if not exists {duckdb_engine.quote(INPUT_SCHEMA)}")
         for name in transform.depends_on:
-            pinned = session.read_input(session.product.input(name))
+            pinned = read_input(session, session.product.input(name))
             duckdb_engine.create_view(
                 connection, name, f"select * from {duckdb_engine.scan(pinned.files)}", INPUT_SCHEMA
             )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dp_dagster.contracts.audit import judge
 from dp_dagster.errors import ContractViolationError, InputError
 from dp_dagster.pipeline.publication import Publisher
-from dp_dagster.ports.base import Pinned
+from dp_dagster.pipeline.session import pinned_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from dp_dagster.contracts.verdict import Verdict
     from dp_dagster.pipeline.session import Session
+    from dp_dagster.ports.base import Pinned
     from dp_dagster.resolve import ResolvedInput
+    from dp_dagster.storage import Table
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,25 @@ def register_as_consumer(session: Session, declared: ResolvedInput) -> None:
     register_consumer(session.settings.storage, upstream.product, registration)
 
 
+def read_input(session: Session, declared: ResolvedInput) -> Pinned:
+    """The version of an input that this run reads; pins the newest good one where none is pinned yet.
+
+    Raises:
+        InputError: nothing has been landed yet, or there is nothing to read.
+        ContractViolationError: what would be read in place breaks the input's contract.
+    """
+    pinned = session.pinned(declared.name)
+    if pinned is not None:
+        return pinned
+    if declared.port.lands(declared.config, audited=declared.contract is not None):
+        return session.pin(declared.name, session.newest(session.input_table(declared.name), declared.name))
+    outcome = _pin_in_place(session, declared)
+    raise_if_held(outcome, session.product.id)
+    if outcome.pinned is None:
+        raise AssertionError("an input that is not held is pinned")
+    return outcome.pinned
+
+
 def _pin_in_place(session: Session, declared: ResolvedInput) -> InputOutcome:
     from dp_dagster.contracts.evaluate import evaluate
 
@@ -93,31 +114,58 @@ def _pin_in_place(session: Session, declared: ResolvedInput) -> InputOutcome:
         if not verdict.passed:
             session.record("held", f"input/{declared.name}", verdict_id=verdict.id, reason=verdict.reason)
             return InputOutcome(declared.name, None, verdict)
-        pinned = Pinned(pinned.name, pinned.files, pinned.version, pinned.provenance, evaluation.rows)
+        pinned = replace(pinned, rows=evaluation.rows)
     return InputOutcome(declared.name, session.pin(declared.name, pinned), verdict)
 
 
 def _land(session: Session, declared: ResolvedInput) -> InputOutcome:
-    context = session.input_context(declared)
+    already = session.pinned(declared.name)
+    if already is not None:
+        return InputOutcome(declared.name, already, None, unchanged=True)
     table = session.input_table(declared.name)
-    fingerprint = declared.port.fingerprint(declared.config, context)
+    identity = _identity(session, declared)
+    unchanged = _unchanged(session, declared, table, identity)
+    if unchanged is not None:
+        return unchanged
+    with table.lock(session.holder):
+        # Whoever had the lock before may have landed the same.
+        unchanged = _unchanged(session, declared, table, identity)
+        return unchanged or _land_now(session, declared, table, identity)
+
+
+def _identity(session: Session, declared: ResolvedInput) -> dict[str, str]:
+    fingerprint = declared.port.fingerprint(declared.config, session.input_context(declared))
     # The same files read in another way are something new.
     reading = hashlib.sha256(declared.config.model_dump_json().encode())
     reading.update(declared.contract.hash.encode() if declared.contract else b"")
-    identity = {"dp.fingerprint": fingerprint, "dp.reading": reading.hexdigest()[:32]}
+    return {"dp.fingerprint": fingerprint, "dp.reading": reading.hexdigest()[:32]}
+
+
+def _unchanged(
+    session: Session, declared: ResolvedInput, table: Table, identity: Mapping[str, str]
+) -> InputOutcome | None:
     newest = table.newest()
-    if newest is not None and _is_same(newest.metadata, identity):
-        return InputOutcome(declared.name, session.pin_newest_input(declared), None, unchanged=True)
+    if newest is None or any(newest.metadata.get(key) != value for key, value in identity.items()):
+        return None
+    pinned = session.pin(declared.name, pinned_version(declared.name, newest))
+    return InputOutcome(declared.name, pinned, None, unchanged=True)
+
+
+def _land_now(
+    session: Session, declared: ResolvedInput, table: Table, identity: Mapping[str, str]
+) -> InputOutcome:
+    context = session.input_context(declared)
+    location = declared.port.location(declared.config)
 
     def write(path: Path) -> None:
         with session.connection() as connection:
             declared.port.write(declared.config, context, connection, path)
 
     def still_the_same() -> None:
-        if declared.port.fingerprint(declared.config, context) != fingerprint:
+        if declared.port.fingerprint(declared.config, context) != identity["dp.fingerprint"]:
             raise InputError(
-                f"{session.product.id}/input/{declared.name}: {declared.port.location(declared.config)} changed "
-                "while it was being read; run it again when it is complete"
+                f"{session.product.id}/input/{declared.name}: {location} changed while it was being read; "
+                "run it again when it is complete"
             )
 
     publication = Publisher(
@@ -125,18 +173,37 @@ def _land(session: Session, declared: ResolvedInput) -> InputOutcome:
         table,
         f"input/{declared.name}",
         write=write,
-        upstream=lambda: {"location": declared.port.location(declared.config), "fingerprint": fingerprint},
+        upstream=lambda: {"location": location, "fingerprint": identity["dp.fingerprint"]},
         contract=declared.contract,
-        metadata={**identity, "dp.location": declared.port.location(declared.config)},
+        metadata={**identity, "dp.location": location},
         before_commit=still_the_same,
     ).publish()
     if publication.snapshot is None:
         return InputOutcome(declared.name, None, publication.verdict)
-    return InputOutcome(declared.name, session.pin_newest_input(declared), publication.verdict)
+    # Exactly what was landed here, also where somebody lands something newer meanwhile.
+    pinned = session.pin(declared.name, pinned_version(declared.name, publication.snapshot))
+    return InputOutcome(declared.name, pinned, publication.verdict)
 
 
-def _is_same(metadata: Mapping[str, str], identity: Mapping[str, str]) -> bool:
-    return all(metadata.get(key) == value for key, value in identity.items())
+def inputs_still_the_same(session: Session, relation: str) -> None:
+    """See that files which are read where they lie are still those that the run has pinned.
+
+    Committed versions never change; such files may.
+
+    Raises:
+        InputError: they changed.
+    """
+    for name in session.product.inputs_of(relation):
+        pinned = session.pinned(name)
+        if pinned is None or pinned.version is not None or "fingerprint" not in pinned.provenance:
+            continue
+        declared = session.product.input(name)
+        now = declared.port.fingerprint(declared.config, session.input_context(declared))
+        if now != pinned.provenance["fingerprint"]:
+            raise InputError(
+                f"{session.product.id}/input/{name}: {declared.port.location(declared.config)} changed while the "
+                "run was reading it; run again when it is complete"
+            )
 
 
 def raise_if_held(outcome: InputOutcome, product_id: str) -> None:

@@ -11,6 +11,7 @@ from dp_dagster.pipeline.datasets import dataset_table_of
 from dp_dagster.ports.base import OutputContext, Projected
 
 if TYPE_CHECKING:
+    from dp_dagster.contracts.model import Column, Contract
     from dp_dagster.pipeline.session import Session
     from dp_dagster.resolve import ResolvedOutput
     from dp_dagster.storage import Snapshot
@@ -72,14 +73,18 @@ def project_port(session: Session, name: str) -> ProjectionOutcome:
     kind, config = port.port, port.config
     address = kind.address(config, context)
     table = dataset_table_of(session, port.dataset)
-    snapshot = table.newest()
-    if snapshot is None:
+    if not table.exists():
         return ProjectionOutcome(name, None, changed=False, address=address)
+    snapshot: Snapshot | None = None
     before: PortEntry | None = None
     projected = Projected(address)
 
     def change(manifest: Manifest) -> Manifest:
-        nonlocal before, projected
+        nonlocal snapshot, before, projected
+        # Under the product's lock: nobody can put an older version on show after a newer one.
+        snapshot = table.newest()
+        if snapshot is None:
+            return manifest
         before = manifest.port(session.product.major, name)
         after = _with_port(session, manifest, port, _entry(port, context, snapshot, address, before))
         projected = kind.project(config, context, snapshot, after)
@@ -92,6 +97,8 @@ def project_port(session: Session, name: str) -> ProjectionOutcome:
         holder=session.holder,
         lock_timeout=session.settings.lock_timeout,
     )
+    if snapshot is None:
+        return ProjectionOutcome(name, None, changed=False, address=address)
     changed = before is None or before.version != snapshot.version
     if changed:
         session.record(
@@ -118,10 +125,21 @@ def _entry(
         published_at=snapshot.published_at.isoformat(),
         projected_at=before.projected_at if before and is_same else datetime.now(UTC).isoformat(),
         rows=snapshot.rows,
-        columns=tuple(asdict(column) for column in context.contract.columns),
+        columns=tuple(asdict(column) for column in _columns(context.contract, snapshot)),
         address=address,
         description=context.description,
         contract_hash=snapshot.metadata.get("dp.contract_hash", ""),
+    )
+
+
+def _columns(contract: Contract, snapshot: Snapshot) -> tuple[Column, ...]:
+    """The columns on show: the contract's, unless the version was proven against another contract."""
+    if snapshot.metadata.get("dp.contract_hash") == contract.hash:
+        return contract.columns
+    declared = {column.name: column for column in contract.columns}
+    return tuple(
+        replace(declared.get(column.name, column), type=column.type, nullable=True)
+        for column in snapshot.columns
     )
 
 

@@ -7,14 +7,16 @@ publishes them. Between the steps nothing is assumed: the store compares the byt
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.contracts.audit import judge
+from dp_dagster.errors import DataProductError
 from dp_dagster.pipeline.quarantine import HELD_ROWS_KEPT, put_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from fractions import Fraction
     from pathlib import Path
 
@@ -78,15 +80,50 @@ class Publisher:
             ConflictError: somebody else published in between.
         """
         with self.table.lock(self.session.holder):
+            self._make_good_evidence()
             cleaned = self.table.clean(self.session.settings.candidate_grace)
             if cleaned:
                 self.session.record("cleaned", self.subject, files=len(cleaned))
             candidate = self._written(self.write)
-            commit = self._commit_metadata()
-            if self.contract is None:
-                self.before_commit()
-                return Publication(None, self.table.publish(candidate, None, commit, contract_hash=None))
-            return self._audit_and_publish(candidate, self.contract, commit)
+            with self._abandoned_on_error(candidate):
+                commit = self._commit_metadata()
+                if self.contract is None:
+                    self.before_commit()
+                    return Publication(None, self.table.publish(candidate, None, commit, contract_hash=None))
+                return self._audit_and_publish(candidate, self.contract, commit)
+
+    def _make_good_evidence(self) -> None:
+        """Put a publication on record whose process died between the commit and the record of it."""
+        newest = self.table.newest() if self.contract is not None else None
+        if newest is None or newest.metadata.get("dp.operation") != "publish":
+            return
+        known = self.session.records.query(
+            product=self.session.product.id, subject=self.subject, kind="published", limit=1
+        )
+        candidate = newest.metadata.get("dp.candidate_id")
+        if not known or known[0].payload["commit"].get("dp.candidate_id") != candidate:
+            self._record_published(newest, made_good=True)
+
+    def _record_published(self, snapshot: Snapshot, **more: Any) -> None:
+        self.session.record(
+            "published",
+            self.subject,
+            version=snapshot.version,
+            rows=snapshot.rows,
+            commit=snapshot.metadata,
+            **more,
+        )
+
+    @contextmanager
+    def _abandoned_on_error(self, candidate: Candidate) -> Iterator[None]:
+        """Whatever stops a candidate on its way, its files go at once, unless the commit has landed."""
+        try:
+            yield
+        except BaseException:
+            # UsageError: it was published. Anything else must not hide the error; cleaning comes later.
+            with suppress(DataProductError):
+                self.table.discard(candidate)
+            raise
 
     def _written(self, write: Callable[[Path], None]) -> Candidate:
         draft = self.table.draft(self.session.run_id)
@@ -156,19 +193,20 @@ class Publisher:
         accepted = self._written(write)
         if parts is None or self.quarantine is None:
             raise AssertionError("rows are split only where there is a quarantine to put them in")
-        verdict = accept_part(
-            replace(verdict, candidate_id=accepted.id, details={"came_in_as": candidate.id}),
-            accepted_hash=accepted.hash,
-            rows_accepted=accepted.rows,
-            rows_rejected=parts.rows_rejected,
-        )
-        # Before the commit: whoever is killed in between has set rows aside that were not published either,
-        # and nothing is lost.
-        rejected = self._put_aside(accepted, parts.rejected(), in_part=True)
-        self._record(accepted, verdict)
-        self.table.discard(candidate)
-        snapshot = self._commit(accepted, contract, verdict, commit)
-        return Publication(verdict, snapshot, rejected)
+        with self._abandoned_on_error(accepted):
+            verdict = accept_part(
+                replace(verdict, candidate_id=accepted.id, details={"came_in_as": candidate.id}),
+                accepted_hash=accepted.hash,
+                rows_accepted=accepted.rows,
+                rows_rejected=parts.rows_rejected,
+            )
+            # Before the commit: whoever is killed in between has set rows aside that were not published
+            # either, and nothing is lost.
+            rejected = self._put_aside(accepted, parts.rejected(), in_part=True)
+            self._record(accepted, verdict)
+            self.table.discard(candidate)
+            snapshot = self._commit(accepted, contract, verdict, commit)
+            return Publication(verdict, snapshot, rejected)
 
     def _hold(
         self, candidate: Candidate, contract: Contract, evaluation: Evaluation, verdict: Verdict
@@ -196,9 +234,7 @@ class Publisher:
     ) -> Snapshot:
         self.before_commit()
         snapshot = self.table.publish(candidate, verdict, commit, contract_hash=contract.hash)
-        self.session.record(
-            "published", self.subject, version=snapshot.version, rows=snapshot.rows, commit=snapshot.metadata
-        )
+        self._record_published(snapshot)
         return snapshot
 
     def _record(self, candidate: Candidate, verdict: Verdict) -> None:

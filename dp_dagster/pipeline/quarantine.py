@@ -105,8 +105,6 @@ def read_quarantine(
         run_id: Only of this run.
         every_candidate: Of all candidates; otherwise only of the one that came last.
     """
-    import duckdb
-
     snapshot = table.newest()
     if snapshot is None:
         return []
@@ -122,8 +120,7 @@ def read_quarantine(
         "select quarantined_at, run_id, candidate_id, published_in_part, rules, reason, row "
         f"from {rows} where {' and '.join(conditions)} order by quarantined_at desc limit $limit"
     )
-    with duckdb.connect() as connection:
-        duckdb_engine.prepare(connection)
+    with duckdb_engine.in_memory() as connection:
         found = connection.execute(query, parameters).fetchall()
     return [QuarantinedRow(row[0], row[1], row[2], row[3], tuple(row[4]), row[5], row[6]) for row in found]
 

@@ -11,12 +11,14 @@ from dp_dagster.pipeline.lag import measure_lag
 from dp_dagster.pipeline.projections import output_context
 from dp_dagster.pipeline.session import Session, verdict_on
 from dp_dagster.storage import Table, dataset_table
+from dp_dagster.storage.manifest import read_manifest
 
 if TYPE_CHECKING:
     from dp_dagster.contracts.verdict import Verdict
     from dp_dagster.descriptor.refresh import RefreshRate
     from dp_dagster.resolve import ResolvedDataset, ResolvedOutput, ResolvedProduct
     from dp_dagster.storage import Snapshot
+    from dp_dagster.storage.manifest import PortEntry
 
 Freshness = Literal["fresh", "due", "late", "not evaluated", "never published"]
 
@@ -55,6 +57,7 @@ def dataset_statuses(product: ResolvedProduct) -> list[DatasetStatus]:
 def _dataset_status(product: ResolvedProduct, dataset: ResolvedDataset) -> DatasetStatus:
     table = Table(dataset_table(product.settings.storage, product.id, product.major, dataset.name))
     snapshot = table.newest()
+    manifest = read_manifest(product.settings.storage, product.id)
     return DatasetStatus(
         product=product.id,
         dataset=dataset.name,
@@ -63,15 +66,23 @@ def _dataset_status(product: ResolvedProduct, dataset: ResolvedDataset) -> Datas
         published_at=snapshot.published_at if snapshot else None,
         verdict=verdict_on(table, snapshot) if snapshot else None,
         ports=tuple(
-            _port_status(product, port, snapshot)
+            _port_status(
+                product, port, manifest.port(product.major, port.name) if manifest else None, snapshot
+            )
             for port in product.ports
             if port.dataset is not None and port.dataset.name == dataset.name
         ),
     )
 
 
-def _port_status(product: ResolvedProduct, port: ResolvedOutput, snapshot: Snapshot | None) -> PortStatus:
-    freshness, reason = _freshness(product, port, snapshot)
+def _port_status(
+    product: ResolvedProduct, port: ResolvedOutput, shown: PortEntry | None, newest: Snapshot | None
+) -> PortStatus:
+    if shown is None and newest is not None and port.state == "active":
+        freshness: Freshness = "never published"
+        reason = f"version {newest.version} was published, and is not shown yet; run the product"
+    else:
+        freshness, reason = _freshness(product, port, shown)
     address = example = ""
     if port.port is not None and port.state == "active":
         context = output_context(Session(product, "status"), port)
@@ -82,16 +93,17 @@ def _port_status(product: ResolvedProduct, port: ResolvedOutput, snapshot: Snaps
 
 
 def _freshness(
-    product: ResolvedProduct, port: ResolvedOutput, snapshot: Snapshot | None
+    product: ResolvedProduct, port: ResolvedOutput, shown: PortEntry | None
 ) -> tuple[Freshness, str]:
-    if snapshot is None:
+    """How fresh what consumers see is: the version on show, not the newest one."""
+    if shown is None:
         return "never published", "run the product"
     if port.refresh is None:
         return "not evaluated", "no refresh_rate is declared"
     fail, warn = port.refresh.freshness_window(), port.refresh.warning_window()
     if fail is None or warn is None:
         return _lag(product, port, port.refresh)
-    age = datetime.now(UTC) - snapshot.published_at
+    age = datetime.now(UTC) - datetime.fromisoformat(shown.published_at)
     if age > fail:
         return "late", f"published {_short(age.total_seconds())} ago, at most {_short(fail.total_seconds())}"
     if age > warn:

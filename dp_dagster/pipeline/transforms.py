@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from dp_dagster.engines import duckdb as duckdb_engine
 from dp_dagster.errors import TransformError
 from dp_dagster.folder import code_version
+from dp_dagster.pipeline.inputs import inputs_still_the_same
 from dp_dagster.pipeline.publication import Publisher
-from dp_dagster.ports.base import Pinned
+from dp_dagster.pipeline.relations import provide, upstream
+from dp_dagster.pipeline.session import pinned_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +54,7 @@ def run_transform(session: Session, name: str) -> TransformOutcome:
     if transform.transform.kept(transform.config):
         return _keep(session, transform)
     with session.connection() as connection:
-        session.provide(connection, name)
+        provide(session, connection, name)
         return TransformOutcome(name, _columns(connection.table(name)))
 
 
@@ -69,7 +71,7 @@ def _keep(session: Session, transform: ResolvedTransform) -> TransformOutcome:
         nonlocal columns
         with session.connection() as connection:
             for dependency in transform.depends_on:
-                session.provide(connection, dependency)
+                provide(session, connection, dependency)
             relation = transform.transform.run(transform.config, session.place(transform), connection)
             columns = _columns(relation)
             duckdb_engine.write_parquet(relation, path, f"{session.product.id}/transform/{transform.name}")
@@ -79,19 +81,15 @@ def _keep(session: Session, transform: ResolvedTransform) -> TransformOutcome:
         table,
         f"transform/{transform.name}",
         write=write,
-        upstream=lambda: session.upstream(transform.name),
+        upstream=lambda: upstream(session, transform.depends_on),
         contract=None,
         code_version=transform_code_version(session, transform),
+        before_commit=lambda: inputs_still_the_same(session, transform.name),
     ).publish()
     snapshot = publication.snapshot
     if snapshot is None:
         raise TransformError(f"{session.product.id}/transform/{transform.name}: nothing was kept")
-    session.pin(
-        f"transform/{transform.name}",
-        Pinned(
-            transform.name, snapshot.files, snapshot.version, {"version": snapshot.version}, snapshot.rows
-        ),
-    )
+    session.pin(f"transform/{transform.name}", pinned_version(transform.name, snapshot), replace=True)
     return TransformOutcome(transform.name, columns, snapshot.rows, snapshot.version)
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from dp_dagster.errors import DataProductError, TransformError
+from dp_dagster.contracts.modules import describe_exception, import_file, local_sources
+from dp_dagster.errors import ContractError, DataProductError, TransformError
 from dp_dagster.folder import missing_file
 from dp_dagster.ports.base import Fault, KindConfig
 from dp_dagster.transforms.base import Transform, TransformPlace
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Callable, Iterable
-    from types import ModuleType
+    from pathlib import Path
 
     import duckdb
 
@@ -46,13 +44,7 @@ class PythonTransform(Transform[PythonConfig]):
         """The file must lie in the product's folder and define the function."""
         file, function = config.function.split(":")
         faults = list(missing_file("function", file, place.product_root))
-        if not faults and not _defines(place.product_root / file, function):
-            faults.append(
-                Fault(
-                    "function", f"{file} defines no function {function}", "correct the name after the colon"
-                )
-            )
-        return faults
+        return faults or _function_faults(place.product_root / file, file, function)
 
     def depends_on(
         self, config: PythonConfig, place: TransformPlace, known: frozenset[str]
@@ -67,8 +59,12 @@ class PythonTransform(Transform[PythonConfig]):
         return config.inputs
 
     def sources(self, config: PythonConfig, place: TransformPlace) -> tuple[Path, ...]:
-        """The Python file."""
-        return (place.product_root / config.function.split(":")[0],)
+        """The Python file, and those of the product that it imports."""
+        try:
+            found = local_sources(_file(config, place), place.product_root)
+        except ContractError as error:
+            raise TransformError(f"{place.product_root.name}/{error}") from error
+        return tuple(place.product_root / relative for relative in found)
 
     def kept(self, config: PythonConfig) -> bool:
         """Always: a function may be slow, or give something else the next time."""
@@ -78,67 +74,71 @@ class PythonTransform(Transform[PythonConfig]):
         self, config: PythonConfig, place: TransformPlace, connection: duckdb.DuckDBPyConnection
     ) -> duckdb.DuckDBPyRelation:
         """Call the function and take what it returns as a relation."""
-        file, name = config.function.split(":")
-        path = place.product_root / file
-        shown = f"{place.product_root.name}/{file}"
+        name = config.function.split(":")[1]
+        what = f"{place.product_root.name}/{config.function}"
         try:
-            function: Callable[[Any], Any] = getattr(_load(path, place), name)
-            result = function(connection)
+            module = import_file(
+                _file(config, place), product_root=place.product_root, module_prefix=place.product_id
+            )
+        except ContractError as error:
+            if isinstance(error.__cause__, SystemExit):
+                raise TransformError(_told(error.__cause__, place, what)) from error
+            raise TransformError(f"{place.product_root.name}/{error}") from error
+        try:
+            function: Callable[[Any], Any] = getattr(module, name)
+            # A lazy frame runs the author's code only when it is collected.
+            return _relation(function(connection), connection, what)
         except DataProductError:
             raise
-        except Exception as error:
-            raise TransformError(
-                f"{shown}:{_line_in(error, path)}: {type(error).__name__}: {error}"
-            ) from error
-        return _relation(result, connection, f"{shown}:{name}")
+        # The author's function may raise anything, and may call sys.exit().
+        except (Exception, SystemExit) as error:
+            raise TransformError(_told(error, place, what)) from error
 
 
-def _defines(path: Path, function: str) -> bool:
+def _told(error: BaseException, place: TransformPlace, what: str) -> str:
+    """An exception of the author's code, with its place in their files where it has one."""
+    ends = isinstance(error, SystemExit)
+    told = describe_exception(error, place.product_root, with_text=not ends)
+    if isinstance(error, SystemExit):
+        told = (
+            told.removesuffix("SystemExit")
+            + f"would end the process (exit {error.code}); raise an error instead"
+        )
+    return f"{place.product_root.name}/{told}" if ".py:" in told else f"{what}: {told}"
+
+
+def _file(config: PythonConfig, place: TransformPlace) -> Path:
+    return place.product_root / config.function.split(":")[0]
+
+
+def _function_faults(path: Path, shown: str, function: str) -> list[Fault]:
     # Read, not imported: what a product's Python does at import must not run when it is only listed.
     import ast
 
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError) as error:
-        raise TransformError(
-            f"{path.parent.parent.name}/{path.parent.name}/{path.name}:{getattr(error, 'lineno', 1)}: {error}"
-        ) from error
-    return any(
-        (isinstance(node, ast.FunctionDef) and node.name == function)
-        or (
-            isinstance(node, ast.Assign | ast.ImportFrom)
-            and function in {getattr(target, "id", getattr(target, "name", None)) for target in _bound(node)}
-        )
-        for node in tree.body
-    )
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        line = f"{shown}:{error.lineno or 1}"
+        return [Fault("function", f"{line}: does not parse: {error.msg}", "correct the file")]
+    except (OSError, ValueError) as error:
+        return [Fault("function", f"{shown} cannot be read: {error}", "correct the file")]
+    for node in tree.body:
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == function:
+            return [Fault("function", f"{function} of {shown} is asynchronous", "write def, not async def")]
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return []
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.ImportFrom) and function in _bound(node):
+            return []
+    return [Fault("function", f"{shown} defines no function {function}", "correct the name after the colon")]
 
 
-def _bound(node: Any) -> list[Any]:
-    return list(getattr(node, "targets", [])) or list(getattr(node, "names", []))
+def _bound(node: ast.Assign | ast.AnnAssign | ast.ImportFrom) -> set[str]:
+    import ast
 
-
-def _load(path: Path, place: TransformPlace) -> ModuleType:
-    # A name of its own for each file, so that two products may both have transforms/clean.py.
-    name = f"dp_dagster_products.{place.product_id}.{path.stem}_{abs(hash(str(path.resolve())))}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise TransformError(f"{path.name}: is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _line_in(error: BaseException, path: Path) -> int:
-    """The line of the user's file where the error came through; 1 if it never did."""
-    if isinstance(error, SyntaxError):
-        return error.lineno or 1
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
-    return frames[-1].lineno or 1 if frames else 1
+    if isinstance(node, ast.ImportFrom):
+        return {alias.asname or alias.name for alias in node.names}
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def _relation(result: Any, connection: duckdb.DuckDBPyConnection, what: str) -> duckdb.DuckDBPyRelation:
@@ -146,16 +146,28 @@ def _relation(result: Any, connection: duckdb.DuckDBPyConnection, what: str) -> 
 
     if isinstance(result, duckdb.DuckDBPyRelation):
         return result
-    module = type(result).__module__.partition(".")[0]
-    if module == "polars":
-        result = result.lazy().collect(engine="streaming").to_arrow()
-        module = "pyarrow"
-    if module == "pyarrow":
-        try:
-            return connection.from_arrow(result)
-        except duckdb.Error as error:
-            raise TransformError(f"{what}: returned Arrow data that DuckDB cannot read: {error}") from error
+    kind = f"{type(result).__module__.partition('.')[0]}.{type(result).__name__}"
+    if kind == "polars.LazyFrame":
+        result = result.collect(engine="streaming")
+    if kind in {"polars.LazyFrame", "polars.DataFrame"}:
+        result, kind = result.to_arrow(), "pyarrow.Table"
+    if kind in {"pyarrow.Table", "pyarrow.RecordBatch", "pyarrow.RecordBatchReader"}:
+        if kind == "pyarrow.RecordBatch":
+            import pyarrow as pa
+
+            result = pa.Table.from_batches([result])
+        return connection.from_arrow(result)
     raise TransformError(
-        f"{what}: returned {type(result).__name__}; return a DuckDB relation, a Polars frame "
-        "or a pyarrow table"
+        f"{what}: returned {_name_of(result)}; return a DuckDB relation, a Polars frame or a pyarrow table"
+    )
+
+
+def _name_of(result: Any) -> str:
+    if result is None:
+        return "nothing"
+    module = type(result).__module__
+    return (
+        type(result).__name__
+        if module == "builtins"
+        else f"{module.partition('.')[0]}.{type(result).__name__}"
     )

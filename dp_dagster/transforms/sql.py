@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from dp_dagster.engines.duckdb import blame
 from dp_dagster.engines.sql import Query, read_query
 from dp_dagster.errors import TransformError
 from dp_dagster.folder import missing_file
@@ -80,7 +81,7 @@ class SqlTransform(Transform[SqlConfig]):
         try:
             return connection.sql(self._query(config, place).text)
         except duckdb.Error as error:
-            raise TransformError(f"{self._file(config, place)}: {error}") from error
+            raise blame(error, self._file(config, place)) from error
 
     def _file(self, config: SqlConfig, place: TransformPlace) -> str:
         return f"{place.product_root.name}/{config.path}"

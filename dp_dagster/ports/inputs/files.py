@@ -4,42 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import shutil
+import os
+import re
 import tempfile
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
-from dp_dagster.errors import InputError, StoreError
+from dp_dagster.errors import InputError, StoreError, TransformError
 from dp_dagster.folder import leaves_folder
 from dp_dagster.ports.base import Fault, InputContext, InputPort, KindConfig, Pinned
+from dp_dagster.ports.inputs.file_reading import (
+    UNPACKING_ERRORS,
+    Format,
+    Reading,
+    declared_types,
+    explain,
+    format_of,
+    relation_over,
+    unpack,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     import duckdb
 
-    from dp_dagster.contracts.model import Contract
-
-Format = Literal["csv", "parquet", "json"]
-
-_FORMAT_BY_ENDING: dict[str, Format] = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".json": "json",
-    ".ndjson": "json",
-    ".jsonl": "json",
-}
-# What DuckDB opens by itself; the rest is unpacked first.
+# What DuckDB opens by itself stays packed; the rest is unpacked first.
 _UNPACKED_FIRST = {".zip", ".bz2", ".xz"}
-_COMPRESSED = {".gz", ".zst", *_UNPACKED_FIRST}
+_MAGIC = re.compile(r"[*?\[]")
+# What file systems call the mark by which a changed file shows.
+_CHANGED = ("ETag", "etag", "md5", "LastModified", "mtime", "updated", "created")
+# `user:password@` of a URL, also of one inside another (zip://a.csv::https://…).
+_CREDENTIALS = re.compile(r"(?<=//)[^/]*@")
 
 
 class FilesConfig(KindConfig):
@@ -74,39 +75,53 @@ class FilesInput(InputPort[FilesConfig]):
 
     def check(self, config: FilesConfig, product_root: Path) -> Iterable[Fault]:
         """The path must stay in the folder or be a URL, and its format must be known."""
-        scheme = urlsplit(config.path).scheme
-        if not scheme:
-            if Path(config.path).is_absolute():
-                yield Fault(
-                    "path",
-                    f"{config.path} is absolute",
-                    f"write a path inside the product's folder, or the URL file://{config.path}",
-                )
-            elif leaves_folder(config.path, product_root):
-                yield Fault(
-                    "path",
-                    f"{config.path} leads out of the product's folder",
-                    "name a file inside the folder, or a URL such as file:///absolute/path",
-                )
-        if config.format is None and _format(config) is None:
+        try:
+            parts = urlsplit(config.path)
+        except ValueError as error:
+            yield Fault("path", f"{self.location(config)} is no URL: {error}", "correct it")
+            return
+        if "\0" in config.path:
+            yield Fault("path", "holds a NUL character", "remove it")
+        elif not parts.scheme and Path(config.path).is_absolute():
             yield Fault(
-                "path", f"the format of {config.path} cannot be told", "add format: csv, parquet or json"
+                "path",
+                f"{config.path} is absolute",
+                f"write a path inside the product's folder, or the URL file://{config.path}",
+            )
+        elif not parts.scheme and leaves_folder(config.path, product_root):
+            yield Fault(
+                "path",
+                f"{config.path} leads out of the product's folder",
+                "name a file inside the folder, or a URL such as file:///absolute/path",
+            )
+        elif parts.scheme == "file" and (parts.netloc or not parts.path.strip("/")):
+            yield Fault("path", f"{config.path} names no file of this machine", "write file:///absolute/path")
+        elif parts.scheme == "package" and not parts.netloc.isidentifier():
+            yield Fault(
+                "path", f"{config.path} names no package", "write package://name/file, as one imports it"
+            )
+        if format_of(config.path, config.format) is None:
+            yield Fault(
+                "path",
+                f"the format of {self.location(config)} cannot be told",
+                "add format: csv, parquet or json",
             )
 
     def location(self, config: FilesConfig) -> str:
-        """The path as declared, without what a URL may carry of a password."""
-        parts = urlsplit(config.path)
-        if not parts.scheme or "@" not in parts.netloc:
-            return config.path
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+        """The path as declared, without what a URL may carry of a secret: user, password, query."""
+        links = []
+        for link in config.path.split("::"):
+            shown = _CREDENTIALS.sub("", link)
+            links.append(re.split(r"[?#]", shown, maxsplit=1)[0] if _is_remote(link) else shown)
+        return "::".join(links)
 
     def badges(self, config: FilesConfig) -> frozenset[str]:
         """The format."""
-        return frozenset({_format(config) or "file"})
+        return frozenset({format_of(config.path, config.format) or "file"})
 
     def lands(self, config: FilesConfig, *, audited: bool) -> bool:
         """Parquet that lies on a local disk and carries no contract is read where it lies."""
-        return audited or _format(config) != "parquet" or _is_remote(config.path)
+        return audited or format_of(config.path, config.format) != "parquet" or _is_remote(config.path)
 
     def fingerprint(self, config: FilesConfig, context: InputContext) -> str:
         """Names, sizes and times of change of the files."""
@@ -134,14 +149,26 @@ class FilesInput(InputPort[FilesConfig]):
         """Read the files and write them as one Parquet file, rows in their order."""
         import duckdb
 
-        from dp_dagster.engines.duckdb import write_parquet
+        from dp_dagster.engines.duckdb import write_rows
 
+        what = f"{context.product_id}/input/{context.port_name}"
         with self._local_files(config, context) as files:
+            reading = Reading(
+                format=format_of(config.path, config.format) or "csv",
+                files=tuple(files),
+                types=declared_types(context.contract, config.types),
+                null_values=config.null_values,
+                delimiter=config.delimiter,
+                header=config.header,
+            )
             try:
-                relation = connection.sql(*_reader(config, files, context.contract))
-                write_parquet(relation, destination, f"{context.product_id}/input/{context.port_name}")
-            except (duckdb.Error, InputError) as error:
-                raise InputError(_explain(error, self.location(config), context)) from error
+                write_rows(relation_over(reading, connection), destination, what)
+            except duckdb.Error as error:
+                cause = explain(error, files)
+                raise InputError(f"{what}: {self.location(config)}: {cause}") from error
+            except TransformError as error:
+                # A type that cannot be stored, of a Parquet file: nobody can cast it on the way in.
+                raise InputError(f"{error}, where the file is made") from error
 
     def pin(self, config: FilesConfig, context: InputContext) -> Pinned:
         """The Parquet files that are there now."""
@@ -158,103 +185,118 @@ class FilesInput(InputPort[FilesConfig]):
 
     def _listing(self, config: FilesConfig, context: InputContext) -> list[tuple[str, int, str]]:
         if not _is_remote(config.path):
+            base = _fixed_part(_local_pattern(config.path, context))
             listing = []
             for path in self._local_paths(config, context):
-                status = path.stat()
-                listing.append((path.name, status.st_size, str(status.st_mtime_ns)))
+                try:
+                    status = path.stat()
+                except OSError as error:
+                    raise InputError(
+                        f"{_what(context)}: {path.name} cannot be looked at: {error.strerror}"
+                    ) from error
+                listing.append((os.path.relpath(path, base), status.st_size, str(status.st_mtime_ns)))
             return listing
         filesystem, names = self._remote_files(config, context)
         listing = []
-        for name in names:
-            info: dict[str, Any] = filesystem.info(name)
-            changed = next(
-                (
-                    str(info[key])
-                    for key in ("ETag", "etag", "md5", "LastModified", "mtime", "updated")
-                    if key in info
-                ),
-                "",
-            )
-            listing.append((name, int(info.get("size") or 0), changed))
+        with self._reached(config, context):
+            for name in names:
+                info: dict[str, Any] = filesystem.info(name)
+                changed = next((str(info[key]) for key in _CHANGED if info.get(key) is not None), "")
+                listing.append((name, int(info.get("size") or 0), changed))
         return listing
 
     def _local_paths(self, config: FilesConfig, context: InputContext) -> list[Path]:
         pattern = _local_pattern(config.path, context)
-        if any(character in pattern.name for character in "*?["):
-            paths = sorted(path for path in pattern.parent.glob(pattern.name) if path.is_file())
-        else:
+        base = _fixed_part(pattern)
+        if base == pattern:
             paths = [pattern] if pattern.is_file() else []
+        else:
+            paths = sorted(path for path in base.glob(str(pattern.relative_to(base))) if path.is_file())
         if not paths:
-            raise InputError(
-                f"{context.product_id}/input/{context.port_name}: no file at {self.location(config)}; "
-                f"looked for {pattern}"
-            )
+            raise InputError(f"{_what(context)}: no file at {self.location(config)}; looked for {pattern}")
+        if not urlsplit(config.path).scheme:
+            for path in paths:
+                # By a symbolic link: the folder is deployed as one unit, and holds all that it reads.
+                if leaves_folder(str(path.relative_to(context.product_root)), context.product_root):
+                    raise InputError(
+                        f"{_what(context)}: {path.name} leads out of the product's folder; name it as "
+                        "file:///absolute/path"
+                    )
         return paths
 
     def _remote_files(self, config: FilesConfig, context: InputContext) -> tuple[Any, list[str]]:
         import fsspec
 
-        what = f"{context.product_id}/input/{context.port_name}"
-        try:
+        with self._reached(config, context):
             filesystem, path = fsspec.core.url_to_fs(config.path)
-            names = sorted(filesystem.glob(path)) if "*" in path else [path]
-            found = [name for name in names if filesystem.exists(name)]
-        except ImportError as error:
-            raise InputError(f"{what}: {self.location(config)} cannot be opened: {error}") from error
-        except OSError as error:
-            raise StoreError(
-                f"{what}: {self.location(config)} cannot be reached: {type(error).__name__}"
-            ) from error
+            names = sorted(filesystem.glob(path)) if _MAGIC.search(path) else [path]
+            found = [name for name in names if filesystem.isfile(name)]
         if not found:
-            raise InputError(f"{what}: no file at {self.location(config)}")
+            raise InputError(f"{_what(context)}: no file at {self.location(config)}")
         return filesystem, found
 
     @contextmanager
-    def _local_files(self, config: FilesConfig, context: InputContext) -> Iterator[list[str]]:
-        """The files on a local disk, unpacked where DuckDB would not unpack them."""
-        import fsspec
+    def _reached(self, config: FilesConfig, context: InputContext) -> Iterator[None]:
+        """Errors of a file system, without their texts: those may hold the URL with its secrets."""
+        where = f"{_what(context)}: {self.location(config)}"
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise InputError(f"{where}: is gone") from error
+        except (ImportError, ValueError) as error:
+            scheme = config.path.split("://", 1)[0]
+            raise InputError(
+                f"{where}: no installed library opens {scheme}:// ({type(error).__name__}); install the one that "
+                "fsspec names for it"
+            ) from error
+        except Exception as error:
+            raise StoreError(f"{where}: cannot be reached: {type(error).__name__}") from error
 
+    @contextmanager
+    def _local_files(self, config: FilesConfig, context: InputContext) -> Iterator[dict[str, str]]:
+        """The files on a local disk, unpacked where DuckDB would not unpack them, with the names that they had."""
         with tempfile.TemporaryDirectory(prefix="dp_dagster_input_") as folder:
-            files: list[str] = []
-            if _is_remote(config.path):
+            local = self._local_paths(config, context) if not _is_remote(config.path) else []
+            if not local:
                 filesystem, names = self._remote_files(config, context)
-                local = []
-                for index, name in enumerate(names):
-                    target = Path(folder) / f"{index}_{PurePosixPath(name).name}"
-                    filesystem.get_file(name, str(target))
-                    local.append(target)
-            else:
-                local = self._local_paths(config, context)
+                with self._reached(config, context):
+                    for index, name in enumerate(names):
+                        target = Path(folder) / str(index) / PurePosixPath(name).name
+                        target.parent.mkdir()
+                        filesystem.get_file(name, str(target))
+                        local.append(target)
+            files: dict[str, str] = {}
             for index, path in enumerate(local):
                 if path.suffix.lower() not in _UNPACKED_FIRST:
-                    files.append(str(path))
+                    files[str(path)] = path.name
                     continue
-                target = Path(folder) / f"{index}_{path.stem}"
+                target = Path(folder) / f"unpacked_{index}" / path.stem
+                target.parent.mkdir()
                 try:
-                    with (
-                        fsspec.open(str(path), "rb", compression="infer") as packed,
-                        target.open("wb") as out,
-                    ):
-                        shutil.copyfileobj(packed, out)
-                except (OSError, ValueError, EOFError) as error:
+                    unpack(path, target)
+                except UNPACKING_ERRORS as error:
                     raise InputError(
-                        f"{context.product_id}/input/{context.port_name}: {path.name} cannot be unpacked: {error}"
+                        f"{_what(context)}: {path.name} cannot be unpacked: {error or type(error).__name__}"
                     ) from error
-                files.append(str(target))
+                files[str(target)] = path.name
             yield files
 
 
-def _format(config: FilesConfig) -> Format | None:
-    if config.format is not None:
-        return config.format
-    name = PurePosixPath(urlsplit(config.path).path or config.path)
-    while name.suffix.lower() in _COMPRESSED:
-        name = name.with_suffix("")
-    return _FORMAT_BY_ENDING.get(name.suffix.lower())
+def _what(context: InputContext) -> str:
+    return f"{context.product_id}/input/{context.port_name}"
 
 
 def _is_remote(path: str) -> bool:
     return urlsplit(path).scheme not in {"", "file", "package"}
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """The folder that a pattern starts in; the path itself where it is none."""
+    fixed = pattern
+    for parent in (pattern, *pattern.parents):
+        if _MAGIC.search(parent.name):
+            fixed = parent.parent
+    return fixed
 
 
 def _local_pattern(path: str, context: InputContext) -> Path:
@@ -263,98 +305,17 @@ def _local_pattern(path: str, context: InputContext) -> Path:
         return Path(unquote(parts.path))
     if parts.scheme == "package":
         # find_spec of a top-level name does not import the package, which may not even import any more.
-        spec = importlib.util.find_spec(parts.netloc)
+        try:
+            spec = importlib.util.find_spec(parts.netloc)
+        except (ImportError, ValueError):
+            spec = None
         if spec is None or not spec.submodule_search_locations:
             raise InputError(
-                f"{context.product_id}/input/{context.port_name}: Python package {parts.netloc} is not installed; "
+                f"{_what(context)}: Python package {parts.netloc} is not installed; "
                 f"pip install {parts.netloc}"
             )
         root = Path(next(iter(spec.submodule_search_locations)))
         if leaves_folder(parts.path.lstrip("/"), root):
-            raise InputError(
-                f"{context.product_id}/input/{context.port_name}: {path} leads out of the package's folder"
-            )
+            raise InputError(f"{_what(context)}: {path} leads out of the package's folder")
         return root / parts.path.lstrip("/")
     return context.product_root / path
-
-
-_DUCKDB_TYPES = {
-    "bool": "BOOLEAN",
-    "int8": "TINYINT",
-    "int16": "SMALLINT",
-    "int32": "INTEGER",
-    "int64": "BIGINT",
-    "float32": "FLOAT",
-    "float64": "DOUBLE",
-    "string": "VARCHAR",
-    "binary": "BLOB",
-    "date": "DATE",
-    "timestamp": "TIMESTAMP",
-    "timestamp(UTC)": "TIMESTAMPTZ",
-}
-
-
-def _declared_types(config: FilesConfig, contract: Contract | None) -> dict[str, str]:
-    declared: dict[str, str] = {}
-    for column in contract.columns if contract else ():
-        if column.type.startswith("decimal("):
-            declared[column.name] = column.type.upper()
-        elif column.type in _DUCKDB_TYPES:
-            declared[column.name] = _DUCKDB_TYPES[column.type]
-    return {**declared, **config.types}
-
-
-def _reader(config: FilesConfig, files: Sequence[str], contract: Contract | None) -> tuple[str]:
-    """The SELECT that reads the files. Values are literals: DuckDB binds none in a table function's options."""
-    from dp_dagster.engines.duckdb import literal, literal_list, scan
-
-    kind = _format(config)
-    if kind == "parquet":
-        return (f"select * from {scan(files)}",)
-    types = _declared_types(config, contract)
-    options = [literal_list(files)]
-    if kind == "csv":
-        nulls = ["", *config.null_values]
-        options += [f"header = {str(config.header).lower()}", f"nullstr = {literal_list(nulls)}"]
-        if config.delimiter is not None:
-            options.append(f"delim = {literal(config.delimiter)}")
-        if types:
-            present = _header(config, files, nulls)
-            types = {name: dtype for name, dtype in types.items() if present is None or name in present}
-        # Without declared types the whole file decides, not its first rows: a late surprise is no error then.
-        options.append("sample_size = -1" if not types else "sample_size = 20480")
-        function = "read_csv"
-    else:
-        function = "read_json"
-    if types and kind == "csv":
-        pairs = ", ".join(f"{literal(name)}: {literal(dtype)}" for name, dtype in types.items())
-        options.append(f"types = {{{pairs}}}")
-    if len(files) > 1:
-        options.append("union_by_name = true")
-    return (f"select * from {function}({', '.join(options)})",)
-
-
-def _header(config: FilesConfig, files: Sequence[str], nulls: Sequence[str]) -> frozenset[str] | None:
-    """The columns that a CSV really has: DuckDB refuses types for others, where the contract says it better."""
-    import duckdb
-
-    from dp_dagster.engines.duckdb import literal, literal_list
-
-    delimiter = f", delim = {literal(config.delimiter)}" if config.delimiter else ""
-    union = ", union_by_name = true" if len(files) > 1 else ""
-    rows = duckdb.execute(
-        f"describe select * from read_csv({literal_list(files)}, header = {str(config.header).lower()}, "
-        f"nullstr = {literal_list(nulls)}, all_varchar = true{delimiter}{union})"
-    ).fetchall()
-    return frozenset(row[0] for row in rows)
-
-
-def _explain(error: Exception, location: str, context: InputContext) -> str:
-    # DuckDB's message names line, column and value first; hints on its own options follow and help nobody here.
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = []
-    for line in lines:
-        if line.startswith(("Possible", "*", "file =", "file=")):
-            break
-        kept.append(line)
-    return f"{context.product_id}/input/{context.port_name}: {location}: {' '.join(kept[:5]) or error}"

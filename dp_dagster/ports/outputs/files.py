@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from dp_dagster.errors import StoreError
+from dp_dagster.folder import remove_leftovers
 from dp_dagster.ports.base import (
     Example,
     KindConfig,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from dp_dagster.storage.manifest import Manifest
 
 _ENDINGS = {"parquet": "parquet", "csv": "csv", "arrow": "arrow"}
+_BUILDING = ".file-"
 _ARROW_BATCH_ROWS = 64_000
 
 
@@ -57,28 +60,36 @@ class FilesOutput(OutputPort[FilesConfig]):
 
     def examples(self, config: FilesConfig, context: OutputContext) -> tuple[Example, ...]:
         """From DuckDB's shell, and from Polars."""
+        from dp_dagster.engines.duckdb import literal
+
         address = self.address(config, context)
         readers = {
-            "parquet": f'import polars\npolars.scan_parquet("{address}")',
-            "csv": f'import polars\npolars.scan_csv("{address}")',
-            "arrow": f'import polars\npolars.scan_ipc("{address}")',
-            "delta": f'import polars\npolars.scan_delta("{address}")',
+            "parquet": f"import polars\npolars.scan_parquet({address!r})",
+            "csv": f"import polars\npolars.scan_csv({address!r})",
+            "arrow": f"import polars\npolars.scan_ipc({address!r})",
+            "delta": f"import polars\npolars.scan_delta({address!r})",
         }
         python = Example("python", readers[config.format])
         if config.format in {"parquet", "csv"}:
-            return (Example("sql", f"select * from '{address}' limit 10"), python)
+            return (Example("sql", f"select * from {literal(address)} limit 10"), python)
         return (python,)
 
     def project(
         self, config: FilesConfig, context: OutputContext, snapshot: Snapshot, manifest: Manifest
     ) -> Projected:
         """Write the version beside the old file and put it in place by rename."""
+        import duckdb
+
+        from dp_dagster.engines.duckdb import first_line
+
         address = self.address(config, context)
         if config.format == "delta":
             return Projected(address, {"format": "delta"})
         target = Path(address)
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".file-", dir=target.parent))
+        # The product's lock is held, so whoever began another one is dead.
+        remove_leftovers(target.parent, _BUILDING)
+        folder = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=target.parent))
         try:
             built = folder / target.name
             if config.format == "parquet" and len(snapshot.files) == 1:
@@ -89,12 +100,14 @@ class FilesOutput(OutputPort[FilesConfig]):
                 _write_with_duckdb(snapshot, built, config.format)
             size = built.stat().st_size
             built.replace(target)
-        except OSError as error:
-            raise StoreError(f"{target} cannot be written: {error.strerror}") from error
+            for ending in _ENDINGS.values():
+                if ending != _ENDINGS[config.format]:
+                    # Of a format that the port had before; it would grow old unnoticed.
+                    target.with_suffix(f".{ending}").unlink(missing_ok=True)
+        except (OSError, duckdb.Error) as error:
+            raise StoreError(f"{target} cannot be written: {first_line(error)}") from error
         finally:
-            for leftover in folder.iterdir():
-                leftover.unlink()
-            folder.rmdir()
+            shutil.rmtree(folder)
         return Projected(address, {"format": config.format, "bytes": size})
 
 
@@ -103,19 +116,14 @@ def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        import shutil
-
         shutil.copyfile(source, target)
 
 
 def _write_with_duckdb(snapshot: Snapshot, target: Path, file_format: str) -> None:
-    import duckdb
-
-    from dp_dagster.engines.duckdb import literal, prepare, scan
+    from dp_dagster.engines.duckdb import in_memory, literal, scan
 
     options = "format csv, header" if file_format == "csv" else "format parquet"
-    with duckdb.connect() as connection:
-        prepare(connection)
+    with in_memory() as connection:
         connection.execute(
             f"copy (select * from {scan(snapshot.files)}) to {literal(str(target))} ({options})"
         )

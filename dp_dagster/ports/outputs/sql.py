@@ -8,6 +8,8 @@ keeps what it had; reconnect to see the next version.
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from dp_dagster.errors import StoreError
+from dp_dagster.folder import remove_leftovers
 from dp_dagster.ports.base import (
     Example,
     Fault,
@@ -33,10 +36,15 @@ if TYPE_CHECKING:
     import duckdb
 
     from dp_dagster.storage import Snapshot
-    from dp_dagster.storage.manifest import Manifest
+    from dp_dagster.storage.manifest import Manifest, PortEntry
 
+_BUILDING = ".catalog-"
 # Servers that a SQL endpoint may name, and the extra that brings each.
 _SERVERS = {"snowflake": "snowflake", "postgresql": "postgres", "postgres": "postgres"}
+
+
+# `user:password@` of a URL.
+_CREDENTIALS = re.compile(r"(?<=//)[^/]*@")
 
 
 class SqlConfig(KindConfig):
@@ -54,6 +62,13 @@ def catalog_path(storage: str, product_id: str) -> Path:
     return Path(storage) / product_id / f"{product_id}.duckdb"
 
 
+def _scheme(config: SqlConfig) -> str:
+    try:
+        return urlsplit(config.endpoint or "").scheme
+    except ValueError:
+        return ""
+
+
 class SqlOutput(OutputPort[SqlConfig]):
     """A view that consumers query with DuckDB, over exactly the files of the newest published version."""
 
@@ -64,17 +79,17 @@ class SqlOutput(OutputPort[SqlConfig]):
 
     def check(self, config: SqlConfig, product_root: Path) -> Iterable[Fault]:
         """An endpoint must name a server that is known."""
-        scheme = urlsplit(config.endpoint or "").scheme
+        scheme = _scheme(config)
         if config.endpoint and scheme != "duckdb" and scheme not in _SERVERS:
             yield Fault(
                 "endpoint",
-                f"{config.endpoint} names no known SQL server",
+                f"{_CREDENTIALS.sub('', config.endpoint)} names no known SQL server",
                 f"leave it out for the DuckDB catalog, or begin with {', '.join(f'{name}://' for name in _SERVERS)}",
             )
 
     def missing(self, config: SqlConfig) -> Missing | None:
         """Servers other than DuckDB are brought by extras."""
-        scheme = urlsplit(config.endpoint or "").scheme
+        scheme = _scheme(config)
         if scheme in _SERVERS:
             return Missing(f"a SQL port on {scheme}", _SERVERS[scheme])
         return None
@@ -95,7 +110,7 @@ class SqlOutput(OutputPort[SqlConfig]):
             Example("shell", f'dp sql "{query}"'),
             Example(
                 "python",
-                f'import duckdb\nduckdb.connect("{catalog}", read_only=True).sql("{query}").show()',
+                f'import duckdb\nduckdb.connect({str(catalog)!r}, read_only=True).sql("{query}").show()',
             ),
         )
 
@@ -111,9 +126,12 @@ class SqlOutput(OutputPort[SqlConfig]):
 def _write_catalog(path: Path, context: OutputContext, snapshot: Snapshot, manifest: Manifest) -> None:
     import duckdb
 
+    from dp_dagster.engines.duckdb import first_line
     from dp_dagster.storage import Table, TableLocation
 
-    folder = Path(tempfile.mkdtemp(prefix=".catalog-", dir=path.parent))
+    # The product's lock is held, so whoever began another one is dead.
+    remove_leftovers(path.parent, _BUILDING)
+    folder = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=path.parent))
     try:
         # The same file name in a folder of its own: DuckDB names the catalog after the file, and views of a
         # catalog that was built under another name would not be found.
@@ -129,9 +147,7 @@ def _write_catalog(path: Path, context: OutputContext, snapshot: Snapshot, manif
                     else:
                         location = TableLocation(context.settings.storage, context.product_id, entry.area)
                         version = Table(location).snapshot(entry.version)
-                    _create_port_view(connection, major, name, version, entry.description)
-            if context.contract is not None:
-                _describe_columns(connection, context)
+                    _create_port_view(connection, major, name, version, entry)
         finally:
             connection.close()
         descriptor = os.open(built, os.O_RDONLY)
@@ -140,35 +156,27 @@ def _write_catalog(path: Path, context: OutputContext, snapshot: Snapshot, manif
         finally:
             os.close(descriptor)
         built.replace(path)
-    except duckdb.Error as error:
-        raise StoreError(f"the catalog {path} cannot be built: {error}") from error
+    except (duckdb.Error, OSError) as error:
+        raise StoreError(f"the catalog {path} cannot be built: {first_line(error)}") from error
     finally:
-        for leftover in folder.iterdir():
-            leftover.unlink()
-        folder.rmdir()
+        shutil.rmtree(folder)
 
 
 def _create_port_view(
-    connection: duckdb.DuckDBPyConnection, major: str, name: str, snapshot: Snapshot, description: str
+    connection: duckdb.DuckDBPyConnection, major: str, name: str, snapshot: Snapshot, entry: PortEntry
 ) -> None:
     from dp_dagster.engines.duckdb import literal, quote, scan
 
     connection.execute(f"create schema if not exists {quote(major)}")
     view = f"{quote(major)}.{quote(name)}"
     connection.execute(f"create view {view} as select * from {scan(snapshot.files)}")
-    summary = description.strip().partition("\n")[0]
+    summary = entry.description.strip().partition("\n")[0]
     connection.execute(
         f"comment on view {view} is {literal(f'{summary} (version {snapshot.version})'.strip())}"
     )
-
-
-def _describe_columns(connection: duckdb.DuckDBPyConnection, context: OutputContext) -> None:
-    from dp_dagster.engines.duckdb import literal, quote
-
-    view = f"{quote(f'v{context.major}')}.{quote(context.port_name)}"
     present = {row[0] for row in connection.execute(f"describe {view}").fetchall()}
-    for column in context.contract.columns:
-        if column.description and column.name in present:
+    for column in entry.columns:
+        if column.get("description") and column["name"] in present:
             connection.execute(
-                f"comment on column {view}.{quote(column.name)} is {literal(column.description)}"
+                f"comment on column {view}.{quote(column['name'])} is {literal(column['description'])}"
             )

@@ -1,0 +1,236 @@
+"""How files are read: their formats, types and packing."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from dataclasses import dataclass, replace
+from lzma import LZMAError
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import duckdb
+
+    from dp_dagster.contracts.model import Contract
+
+Format = Literal["csv", "parquet", "json"]
+
+_FORMAT_BY_ENDING: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".json": "json",
+    ".ndjson": "json",
+    ".jsonl": "json",
+}
+_COMPRESSED = {".gz", ".zst", ".zip", ".bz2", ".xz"}
+
+UNPACKING_ERRORS = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, LZMAError)
+"""What reading a packed file that is damaged, locked or of several parts may raise."""
+
+
+def format_of(path: str, declared: Format | None) -> Format | None:
+    """The format of a path or URL: as declared, else by its ending; ``None`` where neither says."""
+    if declared is not None:
+        return declared
+    try:
+        # Of nested URLs (zip://a.csv::s3://b.zip) the first one names the file.
+        first = path.split("::", 1)[0]
+        parts = urlsplit(first)
+    except ValueError:
+        return None
+    # `zip://a.csv` has the name where other URLs have the host.
+    name = PurePosixPath((parts.path if parts.scheme else first) or parts.netloc)
+    while name.suffix.lower() in _COMPRESSED:
+        name = name.with_suffix("")
+    return _FORMAT_BY_ENDING.get(name.suffix.lower())
+
+
+def unpack(packed: Path, target: Path) -> None:
+    """Unpack a file: a zip that holds one file, bz2 or xz.
+
+    Raises:
+        UNPACKING_ERRORS: it is damaged, encrypted, or holds several files.
+    """
+    import fsspec
+
+    if packed.suffix.lower() == ".zip":
+        with zipfile.ZipFile(packed) as archive:
+            # Macintosh computers add files of their own.
+            names = [
+                name
+                for name in archive.namelist()
+                if not name.endswith("/") and not name.startswith("__MACOSX/")
+            ]
+            if len(names) != 1:
+                raise ValueError(
+                    f"it holds {len(names)} files ({', '.join(names[:5])}); pack each in a zip of its own"
+                )
+            with archive.open(names[0]) as member, target.open("wb") as out:
+                shutil.copyfileobj(member, out)
+        return
+    with fsspec.open(str(packed), "rb", compression="infer") as member, target.open("wb") as out:
+        shutil.copyfileobj(member, out)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How some files are to be read.
+
+    Attributes:
+        format: Of all of them.
+        files: Local paths.
+        types: DuckDB types by column, as far as they are declared.
+        null_values: CSV: texts that mean null, besides nothing.
+        delimiter: CSV: by default found by looking.
+        header: CSV: whether the first line names the columns.
+    """
+
+    format: Format
+    files: Sequence[str]
+    types: Mapping[str, str]
+    null_values: tuple[str, ...] = ()
+    delimiter: str | None = None
+    header: bool = True
+
+
+_DUCKDB_TYPES = {
+    "bool": "BOOLEAN",
+    "int8": "TINYINT",
+    "int16": "SMALLINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "float32": "FLOAT",
+    "float64": "DOUBLE",
+    "string": "VARCHAR",
+    "binary": "BLOB",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+    "timestamp(UTC)": "TIMESTAMPTZ",
+}
+
+
+def declared_types(contract: Contract | None, types: Mapping[str, str]) -> dict[str, str]:
+    """DuckDB types by column: those that a contract expects, and over them those that are declared."""
+    declared: dict[str, str] = {}
+    for column in contract.columns if contract else ():
+        if column.type.startswith("decimal("):
+            declared[column.name] = column.type.upper()
+        elif column.type in _DUCKDB_TYPES:
+            declared[column.name] = _DUCKDB_TYPES[column.type]
+    return {**declared, **types}
+
+
+def relation_over(reading: Reading, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+    """The rows of the files, in their order.
+
+    Columns of types that the store does not keep (a time of day, say) that were not declared but found by looking
+    are read as the text that they are.
+
+    Raises:
+        duckdb.Error: the files are malformed; part of that shows only when the rows are read.
+    """
+    from dp_dagster.engines.stored_types import stored_as
+
+    if reading.format == "parquet":
+        from dp_dagster.engines.duckdb import scan
+
+        return connection.sql(f"select * from {scan(reading.files)}")
+    select = _csv if reading.format == "csv" else _json
+    relation = connection.sql(select(reading, connection))
+    declared = {name.lower() for name in reading.types}
+    as_text = {
+        name: "VARCHAR"
+        for name, dtype in zip(relation.columns, relation.dtypes, strict=True)
+        if name.lower() not in declared and stored_as(dtype, name).refused
+    }
+    if not as_text:
+        return relation
+    return connection.sql(select(replace(reading, types={**reading.types, **as_text}), connection))
+
+
+# Values are literals in what follows: DuckDB binds none in the options of a table function.
+
+
+def _csv(reading: Reading, connection: duckdb.DuckDBPyConnection) -> str:
+    from dp_dagster.engines.duckdb import literal
+
+    options = _csv_options(reading)
+    types = dict(reading.types)
+    everything = False
+    if types:
+        # DuckDB refuses types for columns that are not there, where the contract says it better.
+        present = [
+            row[0]
+            for row in connection.execute(
+                f"describe select * from read_csv({', '.join([*options, 'all_varchar = true'])})"
+            ).fetchall()
+        ]
+        by_lower = {name.lower(): name for name in present}
+        types = {by_lower[name.lower()]: kind for name, kind in types.items() if name.lower() in by_lower}
+        everything = len(types) == len(present)
+    if types:
+        pairs = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in types.items())
+        options.append(f"types = {{{pairs}}}")
+    # Where types are found by looking, the whole file decides, not its first rows: a late surprise is no error.
+    options.append(f"sample_size = {20480 if everything else -1}")
+    return f"select * from read_csv({', '.join(options)})"
+
+
+def _csv_options(reading: Reading) -> list[str]:
+    from dp_dagster.engines.duckdb import literal, literal_list
+
+    options = [
+        *_common_options(reading),
+        f"header = {str(reading.header).lower()}",
+        f"nullstr = {literal_list(['', *reading.null_values])}",
+    ]
+    if reading.delimiter is not None:
+        options.append(f"delim = {literal(reading.delimiter)}")
+    return options
+
+
+def _json(reading: Reading, connection: duckdb.DuckDBPyConnection) -> str:
+    from dp_dagster.engines.duckdb import literal
+
+    options = [*_common_options(reading), "sample_size = -1"]
+    if not reading.types:
+        return f"select * from read_json({', '.join(options)})"
+    found = connection.execute(f"describe select * from read_json({', '.join(options)})").fetchall()
+    by_lower = {name.lower(): kind for name, kind in reading.types.items()}
+    pairs = ", ".join(f"{literal(row[0])}: {literal(by_lower.get(row[0].lower(), row[1]))}" for row in found)
+    return f"select * from read_json({', '.join([*options, f'columns = {{{pairs}}}'])})"
+
+
+def _common_options(reading: Reading) -> list[str]:
+    from dp_dagster.engines.duckdb import exact, literal_list
+
+    options = [literal_list([exact(file) for file in reading.files]), "hive_partitioning = false"]
+    if len(reading.files) > 1:
+        options.append("union_by_name = true")
+    return options
+
+
+def explain(error: Exception, names: Mapping[str, str]) -> str:
+    """What DuckDB says of malformed files: line, column and value, without hints on options of its own.
+
+    Args:
+        error: DuckDB's.
+        names: What to call each file instead of the path that was read.
+    """
+    kept: list[str] = []
+    for line in (line.strip() for line in str(error).splitlines()):
+        if line.startswith(("Possible", "*", "file =", "file=", "Set ", "LINE ")) or len(kept) == 5:
+            break
+        if line:
+            kept.append(line)
+    text = " ".join(kept) or type(error).__name__
+    for path, name in names.items():
+        text = text.replace(path, name)
+    return text

@@ -185,7 +185,7 @@ class FilesInput(InputPort[FilesConfig]):
 
     def _listing(self, config: FilesConfig, context: InputContext) -> list[tuple[str, int, str]]:
         if not _is_remote(config.path):
-            base = _fixed_part(_local_pattern(config.path, context))
+            base, _ = _local_pattern(config.path, context)
             listing = []
             for path in self._local_paths(config, context):
                 try:
@@ -206,14 +206,15 @@ class FilesInput(InputPort[FilesConfig]):
         return listing
 
     def _local_paths(self, config: FilesConfig, context: InputContext) -> list[Path]:
-        pattern = _local_pattern(config.path, context)
-        base = _fixed_part(pattern)
-        if base == pattern:
-            paths = [pattern] if pattern.is_file() else []
-        else:
-            paths = sorted(path for path in base.glob(str(pattern.relative_to(base))) if path.is_file())
+        base, pattern = _local_pattern(config.path, context)
+        # A file of just that name comes first, whatever characters it has.
+        paths = [base / pattern] if (base / pattern).is_file() else []
+        if not paths and _MAGIC.search(pattern):
+            paths = sorted(path for path in base.glob(pattern) if path.is_file())
         if not paths:
-            raise InputError(f"{_what(context)}: no file at {self.location(config)}; looked for {pattern}")
+            raise InputError(
+                f"{_what(context)}: no file at {self.location(config)}; looked for {base / pattern}"
+            )
         if not urlsplit(config.path).scheme:
             for path in paths:
                 # By a symbolic link: the folder is deployed as one unit, and holds all that it reads.
@@ -290,19 +291,11 @@ def _is_remote(path: str) -> bool:
     return urlsplit(path).scheme not in {"", "file", "package"}
 
 
-def _fixed_part(pattern: Path) -> Path:
-    """The folder that a pattern starts in; the path itself where it is none."""
-    fixed = pattern
-    for parent in (pattern, *pattern.parents):
-        if _MAGIC.search(parent.name):
-            fixed = parent.parent
-    return fixed
-
-
-def _local_pattern(path: str, context: InputContext) -> Path:
+def _local_pattern(path: str, context: InputContext) -> tuple[Path, str]:
+    """The folder that a path starts in, and the path or pattern below it."""
     parts = urlsplit(path)
     if parts.scheme == "file":
-        return Path(unquote(parts.path))
+        return Path("/"), unquote(parts.path).lstrip("/")
     if parts.scheme == "package":
         # find_spec of a top-level name does not import the package, which may not even import any more.
         try:
@@ -317,5 +310,5 @@ def _local_pattern(path: str, context: InputContext) -> Path:
         root = Path(next(iter(spec.submodule_search_locations)))
         if leaves_folder(parts.path.lstrip("/"), root):
             raise InputError(f"{_what(context)}: {path} leads out of the package's folder")
-        return root / parts.path.lstrip("/")
-    return context.product_root / path
+        return root, parts.path.lstrip("/")
+    return context.product_root, path

@@ -75,12 +75,39 @@ def load_manifest(product: ResolvedProduct, transform: ResolvedTransform) -> dic
     wanted = _stamp(product, transform)
     target.mkdir(parents=True, exist_ok=True)
     # Several code servers may start at once and find the manifest missing.
-    with FileLock(str(target) + ".lock"):
-        if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted):
+    with FileLock(str(target) + ".lock", fallback_to_soft=False):
+        manifest = _kept(target, stamp, wanted)
+        if manifest is None:
+            # First: whoever is killed while dbt writes leaves nothing that looks whole.
+            stamp.unlink(missing_ok=True)
             _parse(product, transform, target)
+            manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
             stamp.write_text(wanted, encoding="utf-8")
-        manifest: dict[str, Any] = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+    _refuse_unknown_sources(manifest, product, transform)
     return manifest
+
+
+def _kept(target: Path, stamp: Path, wanted: str) -> dict[str, Any] | None:
+    """The manifest that is there, if it is of the files as they are now and can be read."""
+    try:
+        if stamp.read_text(encoding="utf-8") != wanted:
+            return None
+        manifest: dict[str, Any] = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return manifest
+
+
+def _refuse_unknown_sources(
+    manifest: dict[str, Any], product: ResolvedProduct, transform: ResolvedTransform
+) -> None:
+    # dbt would find no such view, at night.
+    for source in manifest["sources"].values():
+        if source["name"] not in transform.depends_on:
+            raise TransformError(
+                f"dbt_project/{source['original_file_path']}: source {source['name']} is no input port that "
+                f"{product.id}/{transform.name} reads; there are {', '.join(transform.depends_on) or 'none'}"
+            )
 
 
 def _stamp(product: ResolvedProduct, transform: ResolvedTransform) -> str:

@@ -15,6 +15,7 @@ import typer
 from pydantic_core import PydanticUndefined
 
 from dp_dagster.cli.app import application
+from dp_dagster.contracts.evolution import CLASSIFICATION
 from dp_dagster.descriptor.model import (
     Dataset,
     Descriptor,
@@ -181,7 +182,36 @@ def parameter_row(parameter: click.Parameter) -> str:
     return f"| `{shown}` | {text} |"
 
 
-PAGES = {"commands.md": commands, "product-yaml.md": product_yaml, "settings.md": settings}
+def contract_evolution() -> str:
+    """The page on changes of contracts."""
+    lines = [
+        "# How contracts change",
+        "",
+        NOTE,
+        "Consumers read rows that keep the new contract with code that was written for the old one. Producers deliver",
+        "rows that kept the old contract and are judged by the new one. `dp diff` shows each change of a product with",
+        "its effect; a change that breaks consumers is not published under the same major version.",
+        "",
+        "| change | consumers | producers | why |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {row.kind} | {row.consumers} | {row.producers} | {row.reason} |"
+            for row in CLASSIFICATION.values()
+        ),
+        "",
+        "A type is widened when every value of the old one is a value of the new one without loss: `int32` to `int64`,",
+        "`int32` to `float64`, `decimal(10,2)` to `decimal(12,2)`. All other changes of a type break both sides.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+PAGES = {
+    "commands.md": commands,
+    "contract-evolution.md": contract_evolution,
+    "product-yaml.md": product_yaml,
+    "settings.md": settings,
+}
 
 
 def main() -> int:

@@ -59,7 +59,7 @@ def diff(
 
 def _difference(product: ResolvedProduct, dataset: ResolvedDataset, against: str) -> _Difference:
     from dp_dagster.contracts.evolution import compare
-    from dp_dagster.pipeline.evolution import published_contract
+    from dp_dagster.evolution import published_contract
 
     if against == "published":
         old = published_contract(product, dataset)
@@ -169,7 +169,7 @@ def _cell(text: str) -> str:
 
 def _print_json(differences: list[_Difference]) -> None:
     from dp_dagster.cli.output import print_json
-    from dp_dagster.pipeline.evolution import describe_change
+    from dp_dagster.evolution import describe_change
 
     print_json(
         [

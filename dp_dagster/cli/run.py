@@ -29,6 +29,10 @@ def run_product(
     all_products: Annotated[
         bool, typer.Option("--all", help="Every product of the project, producers before consumers.")
     ] = False,
+    acknowledge: Annotated[
+        list[str] | None,
+        typer.Option(help="A consumer that agreed to a change of contract that breaks it; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Refresh a product: land, transform, prove the contract, publish, project its ports.
@@ -42,7 +46,7 @@ def run_product(
     products, complaints = _products(product)
     for complaint in complaints:
         typer.echo(complaint, err=True)
-    results = _run(products, dataset)
+    results = _run(products, dataset, acknowledge or [])
     statuses = [status for one in products for status in _statuses(one) if dataset in {None, status.dataset}]
     if as_json:
         _print_json(results, statuses)
@@ -82,7 +86,9 @@ def _products(name: str | None) -> tuple[Sequence[ResolvedProduct], list[str]]:
     return [by_id[product_id] for product_id in order], [str(failure.error) for failure in project.failures]
 
 
-def _run(products: Sequence[ResolvedProduct], dataset: str | None) -> list[RunResult]:
+def _run(
+    products: Sequence[ResolvedProduct], dataset: str | None, acknowledged: Sequence[str]
+) -> list[RunResult]:
     from dp_dagster.definitions.run import open_instance
     from dp_dagster.definitions.run import run_product as run_one
 
@@ -92,7 +98,9 @@ def _run(products: Sequence[ResolvedProduct], dataset: str | None) -> list[RunRe
     with open_instance(products[0].settings) as instance:
         for product in products:
             typer.echo(f"{product.id} {product.version}", err=True)
-            results.append(run_one(product, instance, lambda line: typer.echo(line, err=True), dataset))
+            results.append(
+                run_one(product, instance, lambda line: typer.echo(line, err=True), dataset, acknowledged)
+            )
     return results
 
 

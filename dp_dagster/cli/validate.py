@@ -30,8 +30,9 @@ def validate(
     """
     from dp_dagster.cli.output import print_json
     from dp_dagster.descriptor.loading import descriptor_file
-    from dp_dagster.errors import AuthorError, UsageError
-    from dp_dagster.resolve import find_descriptors, resolve_paths
+    from dp_dagster.errors import AuthorError, DataProductError, UsageError
+    from dp_dagster.evolution import refuse_breaking
+    from dp_dagster.resolve import Failure, find_descriptors, resolve_paths
     from dp_dagster.settings import Settings
 
     for path in paths or []:
@@ -47,8 +48,15 @@ def validate(
     # The others are looked at as well, for ids that occur twice and circles; what else they lack is their own.
     project = resolve_paths([*chosen, *of_project], settings)
     wanted = {path.absolute() for path in chosen}
-    products = [product for product in project.products if product.path in wanted]
     failures = [failure for failure in project.failures if failure.path in wanted]
+    products = []
+    for product in project.products:
+        if product.path in wanted:
+            try:
+                refuse_breaking(product, product.datasets)
+                products.append(product)
+            except DataProductError as error:
+                failures.append(Failure(product.path, product.id, error))
     if as_json:
         print_json(
             {"valid": not failures, "products": [*map(_json, products), *map(_failure_json, failures)]}

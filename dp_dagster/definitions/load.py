@@ -13,6 +13,7 @@ from dp_dagster.definitions.build import build_definitions
 from dp_dagster.definitions.describe import is_tag
 from dp_dagster.descriptor.loading import FILE_NAMES
 from dp_dagster.errors import DataProductError, DescriptorError, Problem
+from dp_dagster.evolution import refuse_breaking
 from dp_dagster.resolve import find_descriptors, resolve, resolve_inline
 from dp_dagster.settings import Settings
 
@@ -37,7 +38,7 @@ def load_product(place: str | Path) -> dg.Definitions:
     """
     path = Path(place)
     with _readable_errors():
-        return build_definitions(resolve(descriptor_of(path), Settings.load(path)))
+        return _built(resolve(descriptor_of(path), Settings.load(path)))
 
 
 def load_inline(descriptor: Mapping[str, Any], folder: Path) -> dg.Definitions:
@@ -48,7 +49,12 @@ def load_inline(descriptor: Mapping[str, Any], folder: Path) -> dg.Definitions:
     """
     with _readable_errors():
         label = f"{folder.name}/defs.yaml"
-        return build_definitions(resolve_inline(descriptor, folder, Settings.load(folder), label=label))
+        return _built(resolve_inline(descriptor, folder, Settings.load(folder), label=label))
+
+
+def _built(product: ResolvedProduct) -> dg.Definitions:
+    refuse_breaking(product, product.datasets)
+    return build_definitions(product)
 
 
 @contextmanager
@@ -160,7 +166,7 @@ def _each(places: Iterable[Path]) -> Iterable[dg.Definitions]:
                     raise DescriptorError(  # noqa: TRY301 - shown like any other fault of a descriptor
                         [Problem(_shown(product.path), 0, "product_id", message, "rename one of them")]
                     )
-                definitions = build_definitions(product)
+                definitions = _built(product)
                 seen[product.id] = Path(_shown(product.path))
                 yield definitions
         except DataProductError as error:

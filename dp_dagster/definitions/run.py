@@ -20,12 +20,12 @@ from dp_dagster.definitions import automation, keys
 from dp_dagster.definitions.build import build_definitions
 from dp_dagster.definitions.orphans import hold_run, reconcile, release_run
 from dp_dagster.definitions.progress import progress_logger
-from dp_dagster.definitions.work import EXIT_CODE
+from dp_dagster.definitions.work import ACKNOWLEDGED_TAG, EXIT_CODE
 from dp_dagster.errors import OperatorError
 from dp_dagster.home import dagster_environment, ensure_dagster_home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from dagster import DagsterInstance
 
@@ -66,6 +66,7 @@ def run_product(
     instance: DagsterInstance,
     say: Callable[[str], None],
     dataset: str | None = None,
+    acknowledged: Sequence[str] = (),
 ) -> RunResult:
     """Refresh a product, or one of its datasets with all that leads to it and all of its ports.
 
@@ -74,6 +75,7 @@ def run_product(
         instance: Where the run is recorded.
         say: Takes lines of progress.
         dataset: Only this dataset.
+        acknowledged: Consumers that agreed to a change of contract that breaks them.
 
     Raises:
         UsageError: the product has no such dataset.
@@ -101,6 +103,7 @@ def run_product(
                     "dagster/code_location": product.id,
                     "dp/product": product.id,
                     "dp/actor": actor(),
+                    **({ACKNOWLEDGED_TAG: ",".join(acknowledged)} if acknowledged else {}),
                 },
             )
     finally:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # A lost race or a held lock is worth another try by itself; anything else is not.
 RETRIES = 2
 RETRY_SECONDS = 5
+# Run tag with the consumers that agreed to a change of contract that breaks them, separated by commas.
+ACKNOWLEDGED_TAG = "dp/acknowledged"
 # Metadata of a failure that says whose fault it is, as the exit code of `dp` does.
 EXIT_CODE = "exit code"
 
@@ -40,7 +42,13 @@ def work_database(database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def begin(context: dg.AssetExecutionContext, product: ResolvedProduct) -> Session:
     """The session of the step's run. The first step in a process also settles what died before it."""
     _begin_run(context.run.run_id, context, product)
-    return Session(product, context.run.run_id, connect=work_database)
+    agreed = context.run.tags.get(ACKNOWLEDGED_TAG, "")
+    return Session(
+        product,
+        context.run.run_id,
+        connect=work_database,
+        acknowledged=[name for name in agreed.split(",") if name],
+    )
 
 
 _begun: set[str] = set()

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dp_dagster.engines import duckdb as duckdb_engine
+from dp_dagster.evolution import refuse_breaking
 from dp_dagster.folder import code_version
 from dp_dagster.pipeline.inputs import inputs_still_the_same
 from dp_dagster.pipeline.publication import Publisher
 from dp_dagster.pipeline.relations import provide, upstream
+from dp_dagster.storage.contracts import keep_contract
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,12 +70,16 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
     """Write, audit and publish a dataset.
 
     Raises:
+        AuthorError: the contract breaks what consumers were promised under this major version.
         TransformError: computing the rows fails.
         InputError: an input has no version, or changed while it was read.
         LockedError: another run is publishing the dataset.
         ConflictError: another run published it in between.
     """
     dataset = session.product.dataset(name)
+    refuse_breaking(session.product, [dataset], session.acknowledged)
+    # Before anything is published under it: whoever finds its hash in a commit finds the contract, too.
+    keep_contract(session.settings.storage, session.product.id, dataset.contract)
     table = dataset_table_of(session, dataset)
 
     def write(path: Path) -> None:
@@ -96,6 +102,7 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
         quarantine=quarantine_table_of(session, dataset),
         max_invalid=dataset.max_invalid,
         code_version=dataset_code_version(session, dataset),
+        metadata={"dp.acknowledged": ", ".join(session.acknowledged)} if session.acknowledged else {},
         before_commit=lambda: inputs_still_the_same(session, dataset.source),
     ).publish()
     if publication.verdict is None:

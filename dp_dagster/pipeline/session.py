@@ -17,7 +17,7 @@ from dp_dagster.ports.base import InputContext, Pinned
 from dp_dagster.transforms.base import TransformPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -45,6 +45,7 @@ class Session:
         product: The resolved product.
         run_id: Identifies the run; steps of one run share it.
         connect: Opens a work database; DuckDB itself by default, dagster-duckdb's resource under Dagster.
+        acknowledged: Consumers that agreed to a change of contract that breaks them.
     """
 
     def __init__(
@@ -52,10 +53,13 @@ class Session:
         product: ResolvedProduct,
         run_id: str,
         connect: Callable[[Path], AbstractContextManager[duckdb.DuckDBPyConnection]] | None = None,
+        *,
+        acknowledged: Sequence[str] = (),
     ) -> None:
         self.product = product
         self.run_id = run_id
         self.settings = product.settings
+        self.acknowledged = tuple(acknowledged)
         self._connect = connect or duckdb_engine.connect
         self.work_folder = product.settings.state_directory / "work" / product.id / run_id
 

@@ -31,6 +31,7 @@ LAYERS = (
     "ports",
     "transforms",
     "resolve",
+    "evolution",
     "pipeline",
     "definitions",
     "components",

@@ -67,7 +67,8 @@ def test_every_command_works(environment: dict[str, str]) -> None:
         if command == ENDLESS:
             continue
         done = subprocess.run(
-            shlex.split(command),
+            # The README's reader publishes into the repository's data/, this test elsewhere.
+            shlex.split(command.replace("'data/", f"'{environment['DP_STORAGE']}/")),
             check=False,
             cwd=ROOT,
             env=environment,

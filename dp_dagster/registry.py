@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 Family = Literal["input_ports", "output_ports", "transforms"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
+DECLARED = "DECLARED"
+"""Type of a port of which only its existence is known; imported documents often say no more."""
 GROUP_PREFIX = "dp_dagster."
-State = Literal["installed", "not installed", "broken"]
+State = Literal["installed", "not installed", "broken", "declared only"]
 
 
 class KindClass(Protocol):
@@ -43,7 +45,7 @@ class Kind:
         family: What it is a kind of.
         name: In capitals: ``REST_API``.
         state: ``installed``; ``not installed`` (its extra or library is missing); ``broken`` (it does not
-            import).
+            import); ``declared only`` (no kind, but the word for not having one).
         summary: What it is, in a few words.
         extra: The extra that brings it, if one does.
         reason: Why it cannot be used; empty when it can.
@@ -127,6 +129,11 @@ class Registry:
                     self._kinds[family, name] = Kind(
                         family, name, "not installed", summary, extra, reason, reserved=True
                     )
+        reason = "declared only: nothing says how it is reached; give it a kind"
+        for ports in FAMILIES[:2]:
+            self._kinds[ports, DECLARED] = Kind(
+                ports, DECLARED, "declared only", "a port that has no kind yet", reason=reason, reserved=True
+            )
 
     @classmethod
     def of(cls, kinds: Mapping[Family, Iterable[type[Any]]]) -> Registry:

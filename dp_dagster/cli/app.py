@@ -15,6 +15,7 @@ import typer
 
 from dp_dagster.cli.dev import dev
 from dp_dagster.cli.diff import diff
+from dp_dagster.cli.export import export
 from dp_dagster.cli.history import history
 from dp_dagster.cli.list import list_products
 from dp_dagster.cli.quarantine import quarantine
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "quarantine": quarantine,
     "diff": diff,
     "schema": schema,
+    "export": export,
     "dev": dev,
 }
 """Commands by name, in the order in which ``dp --help`` lists them."""

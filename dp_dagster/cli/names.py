@@ -1,4 +1,4 @@
-"""``PRODUCT.DATASET`` on the command line."""
+"""``PRODUCT`` and ``PRODUCT.DATASET`` on the command line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,24 @@ from dp_dagster.errors import UsageError
 
 if TYPE_CHECKING:
     from dp_dagster.resolve import ResolvedDataset, ResolvedProduct
+
+
+def find_named(product: str) -> ResolvedProduct:
+    """The product of that id, or in that folder.
+
+    Raises:
+        UsageError: there is none; says which there are.
+        DescriptorError: it is at fault; with every problem.
+    """
+    from pathlib import Path
+
+    from dp_dagster.resolve import find_product, resolve
+    from dp_dagster.settings import Settings
+
+    settings = Settings.load()
+    path = Path(product)
+    is_path = path.name != product or path.suffix != "" or product == "."
+    return resolve(path, settings) if is_path and path.exists() else find_product(product, settings)
 
 
 def find_dataset(name: str) -> tuple[ResolvedProduct, ResolvedDataset]:

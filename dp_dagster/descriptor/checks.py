@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dp_dagster.descriptor.names import derived_port_name, id_fault
 from dp_dagster.descriptor.problems import suggestion
+from dp_dagster.registry import DECLARED
 
 if TYPE_CHECKING:
     from dp_dagster.descriptor.loading import Draft
@@ -27,7 +28,9 @@ def _completed(draft: Draft, number: int, port: OutputPort) -> OutputPort:
     keys: Keys = ("output_ports", number)
     datasets = draft.names("datasets")
     dataset = port.dataset
-    if dataset is None and len(datasets) == 1:
+    if dataset is None and port.type == DECLARED:
+        pass  # nothing is behind it yet
+    elif dataset is None and len(datasets) == 1:
         dataset = datasets[0]
     elif dataset is None and datasets:
         draft.add(

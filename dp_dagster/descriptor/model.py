@@ -61,6 +61,17 @@ class Quarantine(Model):
     )
 
 
+class Documents(Model):
+    """Documents of other standards that the product was made from."""
+
+    odps: Text | None = Field(
+        default=None, description="The product's ODPS document; `dp export` starts from it."
+    )
+    odcs: tuple[Text, ...] = Field(
+        default=(), description="ODCS contracts of ports that no dataset or input of the product has."
+    )
+
+
 class _KindModel(Model):
     """A part whose further keys belong to its kind."""
 
@@ -162,6 +173,9 @@ class Descriptor(Model):
     alerts: OpenMapping | None = Field(default=None, description="Who is told what. Not evaluated yet.")
     infrastructure: OpenMapping | None = Field(
         default=None, description="What the product runs on. Not evaluated yet."
+    )
+    documents: Documents | None = Field(
+        default=None, description="What `dp import` read. `dp export` hands it back, with later changes."
     )
     input_ports: tuple[InputPort, ...] = Field(default=(), description="Where data comes from.")
     transforms: tuple[Transform, ...] = Field(default=(), description="How data is changed.")

@@ -84,6 +84,7 @@ class _Resolver:
         Raises:
             DescriptorError: with every problem found.
         """
+        self._documents()
         inputs = self._inputs()
         transforms = self._transforms([one.name for one in inputs])
         relations = {one.name for one in inputs} | {name for one in transforms for name in one.provides}
@@ -102,6 +103,18 @@ class _Resolver:
             ports=tuple(outputs),
             lines=self.states.lines(loaded.document),
         )
+
+    def _documents(self) -> None:
+        from dp_dagster.folder import missing_file
+
+        kept = self.draft.head.documents if self.draft.head else None
+        if kept is None:
+            return
+        named: list[tuple[Keys, str]] = [(("documents", "odps"), kept.odps)] if kept.odps else []
+        named += [(("documents", "odcs", number), file) for number, file in enumerate(kept.odcs)]
+        for keys, file in named:
+            for fault in missing_file("", file, self.draft.root):
+                self.draft.add(keys, fault.message, fault.fix)
 
     # -- inputs -----------------------------------------------------------------------------------------
 
@@ -296,7 +309,7 @@ class _Resolver:
             if configured is None:
                 continue
             state, reason = self._output_state(keys, part, configured)
-            if state == "not installed":
+            if state == "not installed" or configured.plugin is None:
                 self._mark_not_installed(keys, part, configured, reason)
             elif state != "active":
                 self.states.mark(keys, state, reason)
@@ -325,7 +338,7 @@ class _Resolver:
     def _output_state(self, keys: Keys, part: OutputPort, configured: Configured) -> tuple[LineState, str]:
         plugin, config = configured.plugin, configured.config
         if plugin is None:
-            return "not installed", configured.kind.reason
+            return _state_without(configured), configured.kind.reason
         note_faults(self.draft, keys, lambda: plugin.check(config, self.draft.root))
         missing = ask(self.draft, keys, lambda: plugin.missing(config))
         if missing is not None:
@@ -342,7 +355,7 @@ class _Resolver:
         reason: str | None = None,
     ) -> None:
         reason = reason or configured.kind.reason
-        self.states.mark(keys, "not installed", reason)
+        self.states.mark(keys, _state_without(configured), reason)
         if "auth" in part.options:
             self.states.mark(
                 (*keys, "auth"), "not evaluated", "nothing is served until the kind is installed"
@@ -361,6 +374,11 @@ class _Resolver:
         self.states.mark(("infrastructure",), "not evaluated", _NO_INFRASTRUCTURE)
         if not active:
             self.states.mark(("refresh_rate",), "not evaluated", "no port of the product is active")
+
+
+def _state_without(configured: Configured) -> LineState:
+    """The state of a part that has no kind to work with."""
+    return "not evaluated" if configured.kind.state == "declared only" else "not installed"
 
 
 def _distinct(question: Callable[..., Iterable[str]], *arguments: Any) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ LAYERS = (
     "resolve",
     "evolution",
     "pipeline",
+    "documents",
     "definitions",
     "components",
     "project_location",

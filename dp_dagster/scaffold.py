@@ -69,6 +69,8 @@ group by customer
 _CONTRACT = '''\
 """What consumers of customers may rely on."""
 
+from typing import Annotated
+
 import pandera.polars as pa
 import polars as pl
 
@@ -78,9 +80,7 @@ class Customers(pa.DataFrameModel):
 
     customer: str = pa.Field(unique=True, description="Name of the customer.", metadata={"classification": "pii"})
     orders: int = pa.Field(ge=1, description="Number of orders.")
-    total: pl.Decimal = pa.Field(
-        dtype_kwargs={"precision": 18, "scale": 2}, ge=0, description="Sum of all orders."
-    )
+    total: Annotated[pl.Decimal, 18, 2] = pa.Field(ge=0, description="Sum of all orders.")
 
     class Config:
         """How strictly the contract is read."""

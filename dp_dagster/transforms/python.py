@@ -156,6 +156,9 @@ def _relation(result: Any, connection: duckdb.DuckDBPyConnection, what: str) -> 
             import pyarrow as pa
 
             result = pa.Table.from_batches([result])
+        elif kind == "pyarrow.RecordBatchReader":
+            # Read now: one over this very connection would be empty after the next query on it, without a word.
+            result = result.read_all()
         return connection.from_arrow(result)
     raise TransformError(
         f"{what}: returned {_name_of(result)}; return a DuckDB relation, a Polars frame or a pyarrow table"

@@ -11,7 +11,6 @@ from ruamel.yaml import YAML
 
 from dp_dagster.pipeline import Session, land_input, project_port, publish_dataset, run_transform
 from dp_dagster.pipeline.inputs import raise_if_held
-from dp_dagster.pipeline.publication import Publication
 from dp_dagster.ports.outputs.sql import catalog_path
 from dp_dagster.resolve import resolve
 from dp_dagster.settings import Settings
@@ -32,7 +31,7 @@ _numbers = itertools.count(1)
 ANYTHING = """\
 import pandera.polars as pa
 
-Rows = pa.DataFrameSchema({})
+Rows = pa.DataFrameSchema({"nothing": pa.Column(str, required=False, unique=True)})
 """
 
 #: The contract of the small product of :meth:`Workshop.product`.
@@ -71,7 +70,7 @@ class Run:
     ports: dict[str, ProjectionOutcome] = field(default_factory=dict)
 
     @property
-    def published(self) -> Publication | Any:
+    def published(self) -> Any:
         """The outcome of the only dataset."""
         (outcome,) = self.datasets.values()
         return outcome
@@ -188,7 +187,14 @@ class Workshop:
             "refresh_rate": "daily",
             "input_ports": [{"name": "source", "type": "FILES", "path": "inputs/source.csv"}],
             "transforms": [{"name": "chosen", "type": "SQL", "path": "transforms/chosen.sql"}],
-            "datasets": [{"name": "rows", "from": "chosen", "contract": "contracts/rows.py:Rows"}],
+            "datasets": [
+                {
+                    "name": "rows",
+                    "from": "chosen",
+                    "contract": "contracts/rows.py:Rows",
+                    "key": ["nothing" if contract == ANYTHING else "name"],
+                }
+            ],
             "output_ports": [{"name": "vw_rows", "type": "SQL", "dataset": "rows"}],
             **changes,
         }

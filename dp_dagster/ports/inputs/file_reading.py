@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import duckdb
 
@@ -90,6 +90,7 @@ class Reading:
         null_values: CSV: texts that mean null, besides nothing.
         delimiter: CSV: by default found by looking.
         header: CSV: whether the first line names the columns.
+        skip: CSV: lines before the first one that counts.
     """
 
     format: Format
@@ -98,6 +99,7 @@ class Reading:
     null_values: tuple[str, ...] = ()
     delimiter: str | None = None
     header: bool = True
+    skip: int = 0
 
 
 _DUCKDB_TYPES = {
@@ -142,7 +144,11 @@ def relation_over(reading: Reading, connection: duckdb.DuckDBPyConnection) -> du
         from dp_dagster.engines.duckdb import scan
 
         return connection.sql(f"select * from {scan(reading.files)}")
-    select = _csv if reading.format == "csv" else _json
+    select: Callable[[Reading, duckdb.DuckDBPyConnection], str] = _json
+    if reading.format == "csv":
+        from dp_dagster.ports.inputs.csv_reading import prepared, select_csv
+
+        reading, select = prepared(reading), select_csv
     relation = connection.sql(select(reading, connection))
     declared = {name.lower() for name in reading.types}
     as_text = {
@@ -155,51 +161,10 @@ def relation_over(reading: Reading, connection: duckdb.DuckDBPyConnection) -> du
     return connection.sql(select(replace(reading, types={**reading.types, **as_text}), connection))
 
 
-# Values are literals in what follows: DuckDB binds none in the options of a table function.
-
-
-def _csv(reading: Reading, connection: duckdb.DuckDBPyConnection) -> str:
-    from dp_dagster.engines.duckdb import literal
-
-    options = _csv_options(reading)
-    types = dict(reading.types)
-    everything = False
-    if types:
-        # DuckDB refuses types for columns that are not there, where the contract says it better.
-        present = [
-            row[0]
-            for row in connection.execute(
-                f"describe select * from read_csv({', '.join([*options, 'all_varchar = true'])})"
-            ).fetchall()
-        ]
-        by_lower = {name.lower(): name for name in present}
-        types = {by_lower[name.lower()]: kind for name, kind in types.items() if name.lower() in by_lower}
-        everything = len(types) == len(present)
-    if types:
-        pairs = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in types.items())
-        options.append(f"types = {{{pairs}}}")
-    # Where types are found by looking, the whole file decides, not its first rows: a late surprise is no error.
-    options.append(f"sample_size = {20480 if everything else -1}")
-    return f"select * from read_csv({', '.join(options)})"
-
-
-def _csv_options(reading: Reading) -> list[str]:
-    from dp_dagster.engines.duckdb import literal, literal_list
-
-    options = [
-        *_common_options(reading),
-        f"header = {str(reading.header).lower()}",
-        f"nullstr = {literal_list(['', *reading.null_values])}",
-    ]
-    if reading.delimiter is not None:
-        options.append(f"delim = {literal(reading.delimiter)}")
-    return options
-
-
 def _json(reading: Reading, connection: duckdb.DuckDBPyConnection) -> str:
     from dp_dagster.engines.duckdb import literal
 
-    options = [*_common_options(reading), "sample_size = -1"]
+    options = [*common_options(reading), "sample_size = -1"]
     if not reading.types:
         return f"select * from read_json({', '.join(options)})"
     found = connection.execute(f"describe select * from read_json({', '.join(options)})").fetchall()
@@ -208,7 +173,11 @@ def _json(reading: Reading, connection: duckdb.DuckDBPyConnection) -> str:
     return f"select * from read_json({', '.join([*options, f'columns = {{{pairs}}}'])})"
 
 
-def _common_options(reading: Reading) -> list[str]:
+def common_options(reading: Reading) -> list[str]:
+    """Arguments of DuckDB's functions that read CSV and JSON: the files, taken as they are.
+
+    They are literals, as all other options: DuckDB binds no values in a table function's options.
+    """
     from dp_dagster.engines.duckdb import exact, literal_list
 
     options = [literal_list([exact(file) for file in reading.files]), "hive_partitioning = false"]

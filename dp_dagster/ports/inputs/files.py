@@ -57,9 +57,15 @@ class FilesConfig(KindConfig):
         default=(), description="CSV: texts that mean null, besides nothing."
     )
     delimiter: str | None = Field(
-        default=None, min_length=1, max_length=4, description="CSV: by default found by looking."
+        default=None,
+        min_length=1,
+        max_length=4,
+        description="CSV: by default what separates the fields of the first line: `,`, `;`, tab or `|`.",
     )
     header: bool = Field(default=True, description="CSV: whether the first line names the columns.")
+    skip: int = Field(
+        default=0, ge=0, le=1000, description="CSV: lines to leave out before the first one that counts."
+    )
     types: dict[str, str] = Field(
         default_factory=dict,
         description="CSV and JSON: DuckDB types by column. By default those of the contract, else by looking.",
@@ -160,10 +166,11 @@ class FilesInput(InputPort[FilesConfig]):
                 null_values=config.null_values,
                 delimiter=config.delimiter,
                 header=config.header,
+                skip=config.skip,
             )
             try:
                 write_rows(relation_over(reading, connection), destination, what)
-            except duckdb.Error as error:
+            except (duckdb.Error, InputError, OSError) as error:
                 cause = explain(error, files)
                 raise InputError(f"{what}: {self.location(config)}: {cause}") from error
             except TransformError as error:

@@ -12,6 +12,7 @@ from dp_dagster.definitions.words import count
 from dp_dagster.definitions.work import begin, plain_failures
 from dp_dagster.pipeline import PublicationOutcome, publish_dataset
 from dp_dagster.resolve import ResolvedDataset, ResolvedProduct
+from dp_dagster.storage import dataset_table
 
 
 def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.AssetsDefinition:
@@ -39,6 +40,14 @@ def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.Asse
                 "dagster/table_name": f"{product.id}.v{product.major}.{dataset.name}",
                 "contract": describe.contract_summary(dataset.contract),
                 "contract hash": dataset.contract.hash,
+                "dagster/uri": dataset_table(
+                    product.settings.storage, product.id, product.major, dataset.name
+                ).uri,
+                **describe.links(
+                    product,
+                    f"datasets[{product.descriptor.datasets.index(dataset.declaration)}]",
+                    product.root / dataset.contract.source.partition(":")[0],
+                ),
             },
             **common,
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from dp_dagster.definitions.words import count, escape_cell, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from dp_dagster.contracts.model import Column, Contract, Rule
     from dp_dagster.contracts.verdict import RuleResult, Verdict
@@ -113,6 +115,37 @@ def _column_tags(column: Column) -> dict[str, str]:
     if column.unit:
         result["unit"] = column.unit
     return {name: value for name, value in result.items() if is_tag(name, value)}
+
+
+def links(product: ResolvedProduct, declared_at: str, *files: Path) -> dict[str, Any]:
+    """Metadata that leads to the lines which declare an asset, to its code, and to who helps.
+
+    Args:
+        product: The product.
+        declared_at: Where in the descriptor, as ``output_ports[0]``.
+        files: The asset's own code.
+    """
+    line = next((one.number for one in product.lines if one.path.startswith(f"{declared_at}.")), 1)
+    places = [(product.path, line), *((path, 1) for path in files)]
+    with warnings.catch_warnings():
+        # Dagster calls code references beta; their page has looked like this for two years.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        references: dict[str, Any] = {
+            "dagster/code_references": dg.CodeReferencesMetadataValue(
+                code_references=[
+                    dg.LocalFileCodeReference(
+                        file_path=str(path), line_number=max(number, 1), label=path.name
+                    )
+                    for path, number in places
+                    # A descriptor that is written out in a defs.yaml has no file of its own.
+                    if path.is_file()
+                ]
+            )
+        }
+    support = product.descriptor.support
+    if support is not None and support.url:
+        references["support"] = dg.MetadataValue.url(str(support.url))
+    return references
 
 
 def contract_summary(contract: Contract) -> str:

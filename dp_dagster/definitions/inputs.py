@@ -18,7 +18,12 @@ def input_asset(product: ResolvedProduct, declared: ResolvedInput) -> dg.AssetsD
     """One input port. Its dependency on another product's port is a bare key, which hides nothing of it."""
     key = keys.input_key(product.id, declared.name)
     upstream = declared.port.upstream(declared.config)
-    metadata: dict[str, Any] = {"source": declared.port.location(declared.config)}
+    metadata: dict[str, Any] = {
+        "source": declared.port.location(declared.config),
+        **describe.links(
+            product, f"input_ports[{product.descriptor.input_ports.index(declared.declaration)}]"
+        ),
+    }
     if declared.contract is not None:
         metadata["dagster/column_schema"] = describe.column_schema(declared.contract)
     spec = dg.AssetSpec(

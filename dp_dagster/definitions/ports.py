@@ -44,6 +44,9 @@ def port_asset(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetsDefin
             "address": address,
             "contract": describe.contract_summary(port.dataset.contract),
             "dataset": f"{product.id}.{port.dataset.name}",
+            **describe.links(
+                product, f"output_ports[{product.descriptor.output_ports.index(port.declaration)}]"
+            ),
         },
     )
 

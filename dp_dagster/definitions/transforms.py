@@ -34,7 +34,10 @@ def transform_asset(product: ResolvedProduct, transform: ResolvedTransform) -> d
         tags=describe.tags(product, "transform"),
         kinds=set(transform.transform.badges(transform.config)),
         code_version=code_version(sources),
-        metadata={"code": ", ".join(str(path.relative_to(product.root)) for path in sources)},
+        metadata={
+            "code": ", ".join(str(path.relative_to(product.root)) for path in sources),
+            **describe.links(product, _declared_at(product, transform), *sources),
+        },
     )
     def run(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         with plain_failures(context):
@@ -52,3 +55,7 @@ def transform_asset(product: ResolvedProduct, transform: ResolvedTransform) -> d
         return dg.MaterializeResult(metadata=metadata)
 
     return run
+
+
+def _declared_at(product: ResolvedProduct, transform: ResolvedTransform) -> str:
+    return f"transforms[{product.descriptor.transforms.index(transform.declaration)}]"

@@ -39,7 +39,7 @@ description: |
 
   More about **orders**.
 tags: {{tier: gold}}
-support: {{channel: "#shop"}}
+support: {{channel: "#shop", url: "https://example.com/help"}}
 refresh_rate: {refresh}
 input_ports:
   - {{name: orders, type: FILES, path: data/orders.csv{input_contract}, description: "**Orders** as `they` come in"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -144,6 +145,32 @@ def test_column_schema(assets: dict[dg.AssetKey, dg.AssetSpec], key: dg.AssetKey
     )
     assert columns["customer"].constraints.other[0].endswith("a match of ^[a-z]+$")
     assert schema.constraints.other == ["The score is never below the amount."]
+
+
+def test_links_lead_to_the_lines_and_files_that_make_an_asset(
+    assets: dict[dg.AssetKey, dg.AssetSpec], project: TestProject
+) -> None:
+    folder = project.root / "products/orders"
+
+    def linked(key: dg.AssetKey) -> list[tuple[str, int | None]]:
+        references = assets[key].metadata["dagster/code_references"].code_references
+        assert all(Path(one.file_path).is_file() for one in references)
+        return [(str(Path(one.file_path).relative_to(folder)), one.line_number) for one in references]
+
+    lines = (folder / "product.yaml").read_text().splitlines()
+
+    def line(start: str) -> int:
+        return next(number for number, text in enumerate(lines, 1) if text.startswith(start))
+
+    assert linked(INPUT) == [("product.yaml", line("  - {name: orders, type: FILES"))]
+    assert linked(KEPT) == [("product.yaml", line("  - {name: scored")), ("transforms/scored.py", 1)]
+    assert linked(DATASET) == [
+        ("product.yaml", line("  - {name: orders, from: scored")),
+        ("contracts/orders.py", 1),
+    ]
+    assert linked(PORT) == [("product.yaml", line("  - {name: vw_orders"))]
+    assert assets[PORT].metadata["support"] == dg.MetadataValue.url("https://example.com/help")
+    assert assets[DATASET].metadata["dagster/uri"].endswith("/data/orders/v2/dataset/orders")
 
 
 def test_rules_over_several_columns_stand_at_the_table(project: TestProject) -> None:

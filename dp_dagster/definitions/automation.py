@@ -128,7 +128,9 @@ def _change_sensor(product: ResolvedProduct, job: dg.UnresolvedAssetJobDefinitio
                 )
             except (InputError, OperatorError) as error:
                 waiting.append(str(error))
-        events, levels = _lag_events(product, watched, state.get("lag", {}))
+        # A port that never showed anything has no lag yet.
+        shown = [one for one in watched if context.instance.get_latest_materialization_event(one[1])]
+        events, levels = _lag_events(product, shown, state.get("lag", {}))
         if waiting:
             return dg.SensorResult(
                 skip_reason="; ".join(waiting),

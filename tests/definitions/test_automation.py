@@ -377,6 +377,14 @@ def test_a_quiet_source_never_lags(project: TestProject, instance: dg.DagsterIns
     assert lag_states(instance, PORT) == [(True, "WARN")]
 
 
+def test_what_was_never_published_does_not_lag(project: TestProject, instance: dg.DagsterInstance) -> None:
+    folder = write_orders(project, refresh="real-time")
+    age(folder / "data/orders.csv", timedelta(days=300))
+    ticks = Ticks(folder, instance)
+    assert ticks.requests() == 1
+    assert lag_states(instance, PORT) == []
+
+
 def test_lag_that_cannot_be_measured_warns_and_stops_nothing(
     project: TestProject, instance: dg.DagsterInstance
 ) -> None:

@@ -113,10 +113,14 @@ def test_reaction_freshness_and_a_killed_dev_server(project: TestProject) -> Non
     orders = write_orders(project, refresh="{every: PT1M, maximum_lag: PT2M, warn_lag: PT1M}")
     write(orders, {"transforms/scored.py": SLOW_PY})
     write_consumer(project)
-    write_workspace(project, "orders", "report")
+    broken = write_orders(project, name="broken")
+    write(broken, {"contracts/orders.py": "import sys\n\nsys.exit('no licence')\n"})
+    write_workspace(project, "orders", "report", "broken")
     settings = project.root / ".dp/dagster/dagster.yaml"
     with dev(project) as server:
-        assert server.wait_for_locations() == {"orders": None, "report": None}
+        locations = server.wait_for_locations()
+        assert "contracts/orders.py:3" in str(locations.pop("broken"))
+        assert locations == {"orders": None, "report": None}
         assert settings.is_file()
         # The minute's schedule would keep the port fresh for ever: this test publishes by hand.
         stop_schedule(server, "orders", "orders_schedule")

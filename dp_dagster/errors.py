@@ -55,6 +55,14 @@ class ContractError(AuthorError):
     """A contract cannot be loaded, compiled or evaluated."""
 
 
+class ContractDocumentError(ContractError):
+    """A contract that is a document is refused. Carries every problem found, one line each."""
+
+    def __init__(self, problems: tuple[Problem, ...] | list[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
 class TransformError(AuthorError):
     """A transform's code is at fault: it does not parse, names what does not exist, or raises."""
 

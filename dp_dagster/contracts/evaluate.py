@@ -8,10 +8,13 @@ keys in :mod:`.uniqueness`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from dp_dagster.contracts.comparisons import holds, in_words
 from dp_dagster.contracts.custom import CustomChecks
 from dp_dagster.contracts.plan import RowPlan, plan_rows
+from dp_dagster.contracts.references import MissingReferenceError, dangling_rows
 from dp_dagster.contracts.samples import sample_rows, shown
 from dp_dagster.contracts.schema_rules import SchemaFindings, judge_schema
 from dp_dagster.contracts.source import ROW, Source, open_source
@@ -51,7 +54,12 @@ class Evaluation:
 
 
 def evaluate(
-    contract: Contract, files: Sequence[str], *, product_root: Path, sample_size: int = 5
+    contract: Contract,
+    files: Sequence[str],
+    *,
+    product_root: Path,
+    sample_size: int = 5,
+    others: Mapping[str, Sequence[str]] | None = None,
 ) -> Evaluation:
     """Evaluate all rules of a contract over Parquet files.
 
@@ -60,17 +68,26 @@ def evaluate(
         files: Paths of Parquet files that are one table, in order.
         product_root: The product's folder, for checks that only pandera can run.
         sample_size: How many failing rows to show for each broken rule.
+        others: Parquet files of the datasets that rules refer to, by the names that the contract calls them.
 
     Raises:
         StoreError: A file cannot be read.
         UsageError: There are no files.
     """
-    return _Evaluator(contract, open_source(files), product_root, sample_size).run()
+    return _Evaluator(contract, open_source(files), product_root, sample_size, others or {}).run()
 
 
 class _Evaluator:
-    def __init__(self, contract: Contract, source: Source, product_root: Path, sample_size: int) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        source: Source,
+        product_root: Path,
+        sample_size: int,
+        others: Mapping[str, Sequence[str]],
+    ) -> None:
         self.contract = contract
+        self.others = others
         self.source = source
         self.sample_size = sample_size
         self.custom = CustomChecks(contract, product_root)
@@ -87,9 +104,8 @@ class _Evaluator:
     def run(self) -> Evaluation:
         counts = self._counts()
         if self.frame is not None:
-            for rule in self.plan.unique:
-                self.repeated[rule.id] = repeated_rows(self.frame, rule.columns, self.source.rows)
-                counts[rule.id] = self.repeated[rule.id].height
+            self.repeated = listed_rows(self.contract, self.plan, self.frame, self.source.rows, self.others)
+            counts |= {rule_id: rows.height for rule_id, rows in self.repeated.items()}
         by_id = {result.rule_id: result for result in self.findings.results}
         results = tuple(by_id.get(rule.id) or self._result(rule, counts) for rule in self.contract.rules)
         return Evaluation(self.source.rows, self._rejected(counts), results)
@@ -154,18 +170,20 @@ class _Evaluator:
         return rejected
 
     def _result(self, rule: Rule, counts: Mapping[str, int]) -> RuleResult:
-        if rule.kind == "row_count":
-            return self._row_count(rule)
-        if rule.level != "row":
-            return self._table_check(rule)
+        if rule.level == "row":
+            return self._row_rule(rule, counts)
+        judged = {"row_count": self._row_count, "sql": self._query, "unevaluated": self._unevaluated}
+        if rule.kind == "measure":
+            return self._measure(rule, counts)
+        return judged.get(rule.kind, self._table_check)(rule)
+
+    def _row_rule(self, rule: Rule, counts: Mapping[str, int]) -> RuleResult:
         if rule.id in self.plan.vacuous:
             return RuleResult(
                 rule.id, rule.severity, rule.level, 0, reason="the column is optional and absent"
             )
         if rule.id in self.plan.obstacles:
-            return RuleResult(
-                rule.id, rule.severity, rule.level, 0, evaluated=False, reason=self.plan.obstacles[rule.id]
-            )
+            return self._not_evaluated(rule, self.plan.obstacles[rule.id])
         failures = counts[rule.id]
         sample: tuple[Any, ...] = ()
         if failures and self.frame is not None:
@@ -174,9 +192,31 @@ class _Evaluator:
             sample = sample_rows(self.contract, rule, self.frame, rows, self.sample_size)
         return RuleResult(rule.id, rule.severity, rule.level, failures, sample=sample)
 
+    def _not_evaluated(self, rule: Rule, reason: str) -> RuleResult:
+        return RuleResult(rule.id, rule.severity, rule.level, 0, evaluated=False, reason=reason)
+
+    def _unevaluated(self, rule: Rule) -> RuleResult:
+        return self._not_evaluated(rule, rule.params["reason"])
+
     def _row_count(self, rule: Rule) -> RuleResult:
         problem = row_count_problem(rule, self.source.rows)
         return RuleResult(rule.id, rule.severity, rule.level, int(bool(problem)), reason=problem)
+
+    def _measure(self, rule: Rule, counts: Mapping[str, int]) -> RuleResult:
+        if rule.id in self.plan.obstacles:
+            return self._not_evaluated(rule, self.plan.obstacles[rule.id])
+        # What is not counted apart are the rows themselves, and nothing on a column that may be absent and is.
+        uncounted = 0 if rule.id in self.plan.vacuous else self.source.rows
+        problem = measure_problem(rule, counts.get(rule.id, uncounted), self.source.rows)
+        return RuleResult(rule.id, rule.severity, rule.level, int(bool(problem)), reason=problem)
+
+    def _query(self, rule: Rule) -> RuleResult:
+        from dp_dagster.contracts.sql_rules import ask
+
+        outcome = ask(rule.params, self.source.files)
+        return RuleResult(
+            rule.id, rule.severity, rule.level, int(outcome.failed), outcome.evaluated, outcome.reason
+        )
 
     def _table_check(self, rule: Rule) -> RuleResult:
         missing = self.findings.obstacles
@@ -197,6 +237,46 @@ class _Evaluator:
             outcome.reason,
             tuple(shown(row, self.contract.classified) for row in outcome.sample),
         )
+
+
+def listed_rows(
+    contract: Contract,
+    plan: RowPlan,
+    frame: pl.LazyFrame,
+    rows: int,
+    others: Mapping[str, Sequence[str]],
+) -> dict[str, pl.DataFrame]:
+    """The failing rows of the rules that compare rows with other rows, by rule id.
+
+    Rules that turn out to have nothing to compare with move to the plan's obstacles.
+    """
+    found = {
+        rule.id: repeated_rows(frame, rule.columns, rows, null_ignored=ignores_null(rule))
+        for rule in plan.unique
+    }
+    for rule in plan.references:
+        try:
+            found[rule.id] = dangling_rows(contract, rule, frame, others)
+        except MissingReferenceError as error:
+            plan.obstacles[rule.id] = str(error)
+    return found
+
+
+def ignores_null(rule: Rule) -> bool:
+    """Whether a rule of uniqueness, or one that counts duplicates, leaves out rows with a null in the key."""
+    params = rule.params["of"][0]["params"] if rule.kind == "measure" else rule.params
+    return bool(params.get("null_ignored"))
+
+
+def measure_problem(rule: Rule, found: int, rows: int) -> str:
+    """What is wrong with a number of rows that a rule of kind ``measure`` counted; empty if it keeps the rule."""
+    compare, unit = rule.params["compare"], rule.params["unit"]
+    # Of no rows no share fails.
+    measured = Fraction(found * 100, rows or 1) if unit == "percent" else found
+    if holds(compare, measured):
+        return ""
+    counted = f"{float(measured):.10g} % ({found} of {rows} rows)" if unit == "percent" else f"{found} rows"
+    return f"{counted}, promised is {in_words(compare)}{' %' if unit == 'percent' else ''}"
 
 
 def row_count_problem(rule: Rule, rows: int) -> str:

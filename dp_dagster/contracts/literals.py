@@ -113,9 +113,11 @@ def from_json(value: Any, type_name: str) -> Any:
     if is_float(type_name):
         return float(value)
     if is_decimal(type_name):
-        return Decimal(value)
+        return Decimal(str(value))
     if type_name in ("timestamp", "timestamp(UTC)"):
-        return datetime.fromisoformat(value)
+        # A contract that leaves open whether a column has a zone names instants in UTC.
+        moment = datetime.fromisoformat(value)
+        return moment.replace(tzinfo=UTC if type_name == "timestamp(UTC)" else None)
     if type_name == "date":
         return date.fromisoformat(value)
     if type_name == "binary":

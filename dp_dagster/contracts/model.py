@@ -22,12 +22,20 @@ RuleKind = Literal[
     "none_of",  # params: {"values": [...]}
     "pattern",  # params: {"regex": str, "mode": "match" | "search" | "full"}
     "length",  # params: {"minimum": int | None, "maximum": int | None}
+    "multiple_of",  # params: {"value": number}
+    "text_format",  # a text that must read as a date or time; params: {"format": str, "strptime": str}
+    "size",  # items of a list, entries of a map, values of a struct; params as for "length"
+    "distinct_items",  # no item of a list comes twice
+    "reference",  # rows of another dataset; params: {"dataset": str, "columns": [...]}
     "equal",  # params: {"value": x}
     "not_equal",  # params: {"value": x}
     "starts_with",  # params: {"value": str}
     "ends_with",  # params: {"value": str}
     "unique",  # over one or several columns
     "row_count",  # params: {"minimum": int | None, "maximum": int | None}; a rule of the table
+    "measure",  # how many rows may fail; params: {"of": [{"kind", "params"}, …], "compare": {…}, "unit": "rows"}
+    "sql",  # one value that a query gives; params: {"query": str, "compare": {…}}
+    "unevaluated",  # said, and checked by nobody; params: {"reason": str}
     "expression",  # params: {"expression": serialised Polars expression as JSON}; true where a row is good
     "custom",  # a check that only the contract's own library can run; params: {"check": index or name}
 ]
@@ -48,6 +56,8 @@ class Column:
         unit: Unit of measure, where there is one.
         required: Whether the column must be present.
         tags: Further free labels.
+        accepts: What the column's type may be, where that is more than ``type``: a type or family as in
+            :mod:`.type_trees`. Rules are then judged by the type that is found.
     """
 
     name: str
@@ -58,6 +68,7 @@ class Column:
     unit: str | None = None
     required: bool = True
     tags: dict[str, str] = field(default_factory=dict)
+    accepts: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,14 @@ class Rule:
 
     ``level`` says what a failure can be attributed to: ``row`` (failing rows can be quarantined), ``table``
     (a count, say) or ``schema`` (columns and types); the last two always hold a candidate at ``error``.
+
+    ``params`` of a rule of level ``row`` may further say:
+
+    * ``path``: the rule is about a part of its one column, reached by these steps (see :mod:`.type_trees`);
+    * ``null_fails``, ``nan_fails``: that null or NaN breaks the rule;
+    * ``null_ignored``: of ``unique``, that rows with a null in the key are left out.
+
+    ``compare`` is one comparison, ``{"operator": "at_most", "value": 5}``; see :mod:`.comparisons`.
     """
 
     id: str
@@ -86,8 +105,9 @@ class Contract:
         version: Version, where the format carries one.
         hash: SHA-256 over the canonical JSON of columns, key and rules (and, for custom checks, of the
             sources that they were read from): the same hash means the same promise.
-        format: ``pandera`` (``odcs`` follows).
-        source: ``contracts/flights.py:Flights``, relative to the product's folder.
+        format: ``pandera`` or ``odcs``.
+        source: ``contracts/flights.py:Flights`` or ``contracts/shop.odcs.yaml:orders``, relative to the product's
+            folder.
         description: First the one-line summary, then more.
         columns: In order.
         key: Columns that identify a row; empty when there is none.

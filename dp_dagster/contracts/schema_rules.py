@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dp_dagster.contracts.type_trees import keeps
 from dp_dagster.contracts.verdict import RuleResult
 
 if TYPE_CHECKING:
@@ -20,11 +21,13 @@ class SchemaFindings:
         results: Of the rules of the schema.
         obstacles: Why rules on a column cannot be evaluated, by column.
         absent: Columns that need not be there and are not.
+        types: Canonical types by which the rules are judged: those found, where the contract leaves a choice.
     """
 
     results: tuple[RuleResult, ...]
     obstacles: dict[str, str]
     absent: frozenset[str]
+    types: dict[str, str]
 
 
 def judge_schema(contract: Contract, source: Source) -> SchemaFindings:
@@ -57,7 +60,8 @@ def judge_schema(contract: Contract, source: Source) -> SchemaFindings:
                 rule.id, rule.severity, rule.level, int(bool(found)), True, "; ".join(found), tuple(found)
             )
         )
-    return SchemaFindings(tuple(results), problems, frozenset(absent))
+    types = {column.name: source.type_of(column.name) or column.type for column in contract.columns}
+    return SchemaFindings(tuple(results), problems, frozenset(absent), types)
 
 
 def _problem(column: Column, source: Source) -> str:
@@ -66,8 +70,10 @@ def _problem(column: Column, source: Source) -> str:
         if found is None:
             where = f" in {file.rsplit('/', 1)[-1]}" if len(source.files) > 1 else ""
             return f"column {column.name} is missing{where}"
-        if found != column.type:
-            return f"column {column.name} is of type {found}, not {column.type}"
+        if found != column.type and not (column.accepts and keeps(found, column.accepts)):
+            return f"column {column.name} is of type {found}, not {column.accepts or column.type}"
+    if column.accepts and source.type_of(column.name) is None:
+        return f"column {column.name} is not of one type in all files"
     return ""
 
 

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from dp_dagster.contracts.custom import CustomChecks
-from dp_dagster.contracts.evaluate import Evaluation, evaluate
+from dp_dagster.contracts.evaluate import Evaluation, evaluate, listed_rows
 from dp_dagster.contracts.phrases import phrase
 from dp_dagster.contracts.plan import plan_rows
 from dp_dagster.contracts.row_json import json_rows
 from dp_dagster.contracts.schema_rules import judge_schema
 from dp_dagster.contracts.source import ROW, Source, open_source
-from dp_dagster.contracts.uniqueness import repeated_rows
 from dp_dagster.errors import ContractError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import polars as pl
@@ -103,6 +102,7 @@ def split(
     *,
     product_root: Path,
     evaluation: Evaluation | None = None,
+    others: Mapping[str, Sequence[str]] | None = None,
 ) -> SplitResult:
     """Write the rows that keep all rules of severity ``error``, and set the others aside.
 
@@ -116,6 +116,7 @@ def split(
         accepted: The Parquet file to write.
         product_root: The product's folder, for checks that only pandera can run.
         evaluation: Of the same contract and files, if it is at hand.
+        others: As for :func:`~.evaluate.evaluate`.
 
     Raises:
         ContractError: A rule of single rows at severity ``error`` cannot be evaluated, so nobody can say which
@@ -124,7 +125,9 @@ def split(
     """
     import pyarrow as pa
 
-    evaluation = evaluation or evaluate(contract, files, product_root=product_root, sample_size=0)
+    evaluation = evaluation or evaluate(
+        contract, files, product_root=product_root, sample_size=0, others=others
+    )
     unknown = [
         r for r in evaluation.results if r.level == "row" and r.severity == "error" and not r.evaluated
     ]
@@ -132,7 +135,7 @@ def split(
         raise ContractError(
             f"rule {unknown[0].rule_id} was not evaluated ({unknown[0].reason}): rows cannot be split"
         )
-    marked = _Marked(contract, open_source(files), product_root, evaluation)
+    marked = _Marked(contract, open_source(files), product_root, evaluation, others or {})
     rejected = 0
     # Closed when the result is dropped; without a name, so nothing is left behind by a killed process.
     spill: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the result
@@ -157,6 +160,7 @@ def failing_rows(
     product_root: Path,
     limit: int,
     evaluation: Evaluation | None = None,
+    others: Mapping[str, Sequence[str]] | None = None,
 ) -> FailingRows:
     """The first failing rows of a candidate that is held, to look at.
 
@@ -166,12 +170,15 @@ def failing_rows(
         product_root: The product's folder.
         limit: At most so many rows.
         evaluation: Of the same contract and files, if it is at hand.
+        others: As for :func:`~.evaluate.evaluate`.
 
     Returns:
         Rows that break rules of severity ``error`` that could be evaluated.
     """
-    evaluation = evaluation or evaluate(contract, files, product_root=product_root, sample_size=0)
-    marked = _Marked(contract, open_source(files), product_root, evaluation)
+    evaluation = evaluation or evaluate(
+        contract, files, product_root=product_root, sample_size=0, others=others
+    )
+    marked = _Marked(contract, open_source(files), product_root, evaluation, others or {})
     batches = tuple(marked.failing_batches(limit))
     kept = sum(batch.num_rows for batch in batches)
     return FailingRows(kept, evaluation.rejected > kept, batches)
@@ -181,7 +188,12 @@ class _Marked:
     """The candidate's rows, each with the broken rules that it fails."""
 
     def __init__(
-        self, contract: Contract, source: Source, product_root: Path, evaluation: Evaluation
+        self,
+        contract: Contract,
+        source: Source,
+        product_root: Path,
+        evaluation: Evaluation,
+        others: Mapping[str, Sequence[str]],
     ) -> None:
         self.source = source
         broken = {r.rule_id for r in evaluation.results if r.level == "row" and r.evaluated and r.failures}
@@ -189,12 +201,13 @@ class _Marked:
             rule for rule in contract.rules if rule.id in broken and rule.severity == "error"
         ]
         self.plan = plan_rows(contract, judge_schema(contract, source), CustomChecks(contract, product_root))
-        self.masks = {rule.id: self.plan.masks[rule.id] for rule in self.rules if rule.kind != "unique"}
-        self.repeated = {
-            rule.id: repeated_rows(source.frame(rule.columns), rule.columns, source.rows)
-            for rule in self.rules
-            if rule.kind == "unique"
-        }
+        listed = [rule for rule in self.rules if rule.kind in ("unique", "reference")]
+        self.masks = {rule.id: self.plan.masks[rule.id] for rule in self.rules if rule not in listed}
+        self.plan.unique = [rule for rule in listed if rule.kind == "unique"]
+        self.plan.references = [rule for rule in listed if rule.kind == "reference"]
+        self.repeated = listed_rows(contract, self.plan, source.frame(), source.rows, others)
+        if lost := [self.plan.obstacles[rule.id] for rule in listed if rule.id not in self.repeated]:
+            raise ContractError(f"rows cannot be split: {lost[0]}")
 
     def _numbered(self) -> pl.LazyFrame:
         return self.source.frame().with_row_index(ROW)

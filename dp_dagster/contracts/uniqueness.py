@@ -1,8 +1,8 @@
 """Uniqueness of a key in a table that may be larger than memory.
 
 Of the rows that share a key the first in the order of the files keeps the rule, each further one fails it.
-Null equals null here, as in pandera (and unlike SQL's ``UNIQUE``): two rows without a value share a key; NaN
-equals NaN, and ``-0.0`` equals ``0.0``.
+Null equals null here, as in pandera (and unlike SQL's ``UNIQUE``), unless the rule says ``null_ignored``: two rows
+without a value share a key; NaN equals NaN, and ``-0.0`` equals ``0.0``.
 
 Three ways, each tried only where the one before it proves nothing:
 
@@ -32,7 +32,12 @@ _PEEK_ROWS = 50_000
 
 
 def repeated_rows(
-    frame: pl.LazyFrame, keys: Sequence[str], rows: int, *, part_rows: int = PART_ROWS
+    frame: pl.LazyFrame,
+    keys: Sequence[str],
+    rows: int,
+    *,
+    part_rows: int = PART_ROWS,
+    null_ignored: bool = False,
 ) -> pl.DataFrame:
     """The rows that repeat the key of an earlier row.
 
@@ -41,6 +46,7 @@ def repeated_rows(
         keys: Columns of the key.
         rows: Number of rows in ``frame``.
         part_rows: Rows whose keys may be held at a time.
+        null_ignored: Whether rows with a null in the key are left out, as in SQL's ``UNIQUE``.
 
     Returns:
         One column, :data:`~.source.ROW`, with the rows' numbers in rising order; empty if the key is unique.
@@ -52,6 +58,8 @@ def repeated_rows(
     if rows < 2 or _in_strict_order(narrow, keys, rows) or _hashes_differ(narrow, keys, rows, part_rows):
         return none
     numbered = narrow.with_row_index(ROW)
+    if null_ignored:
+        numbered = numbered.drop_nulls(list(keys))
     parts = _parts(rows, part_rows)
     found = []
     for part in range(parts):

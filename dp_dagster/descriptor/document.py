@@ -106,8 +106,14 @@ def read_text(path: Path, file: str) -> str:
         ) from error
 
 
-def parse(text: str, file: str) -> Document:
+def parse(text: str, file: str, *, interpolation: bool = True) -> Document:
     """Parse YAML or JSON text.
+
+    Args:
+        text: The text.
+        file: Name for messages.
+        interpolation: Whether ``${NAME}`` stands for an environment variable. Without it the text is taken as it
+            is: in a contract the same characters may be a regular expression.
 
     Problems that leave the rest readable (a duplicate key, a variable that is not set) are in the document's
     ``problems``.
@@ -115,7 +121,7 @@ def parse(text: str, file: str) -> Document:
     Raises:
         DescriptorError: the text is empty, is no YAML, or its aliases explode.
     """
-    builder = _Builder(file)
+    builder = _Builder(file, interpolation)
     try:
         node = _compose(text, file)
         data = builder.build(node, ())
@@ -181,6 +187,7 @@ class _Builder:
     """Turns YAML nodes into values. Every value is counted, so that aliases cannot explode."""
 
     file: str
+    interpolation: bool = True
     marks: dict[Keys, Mark] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     variables: set[str] = field(default_factory=set)
@@ -262,7 +269,7 @@ class _Builder:
         elif node.tag != _TAG + "str":
             self._problem(line, keys, f"carries the YAML tag {node.tag}", "remove the tag")
         interpolated = False
-        if isinstance(value, str):
+        if isinstance(value, str) and self.interpolation:
             try:
                 outcome = interpolate(value, os.environ)
             except InterpolationError as error:

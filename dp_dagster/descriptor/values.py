@@ -37,7 +37,9 @@ OBJECTIVES = (
 """What an ``sla`` may promise."""
 
 _EMAIL = re.compile(r"[^@\s<>]+@[^@\s<>]+\.[^@\s<>]+\Z")
-_CONTRACT = re.compile(r"[^:\s][^:]*\.py:[A-Za-z_][A-Za-z0-9_]*\Z")
+_CONTRACT = re.compile(
+    r"[^:\s][^:]*\.py:[A-Za-z_][A-Za-z0-9_]*\Z|[^:\s][^:]*\.odcs\.(yaml|yml|json)(:[^:\s][^:]*)?\Z"
+)
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
 _TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}\Z")
 _TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}\Z")
@@ -125,7 +127,10 @@ def _email(value: str) -> str:
 
 def _contract(value: str) -> str:
     if not _CONTRACT.match(value):
-        raise fault("names no contract", "write file.py:Name, such as contracts/flights.py:Flights")
+        raise fault(
+            "names no contract",
+            "write file.py:Name, such as contracts/flights.py:Flights, or file.odcs.yaml:name for an ODCS document",
+        )
     return value
 
 
@@ -228,7 +233,12 @@ Email = Annotated[
 Contract = Annotated[
     str,
     AfterValidator(_contract),
-    WithJsonSchema({"type": "string", "pattern": "^[^:\\s][^:]*\\.py:[A-Za-z_][A-Za-z0-9_]*$"}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^[^:\\s][^:]*(\\.py:[A-Za-z_][A-Za-z0-9_]*|\\.odcs\\.(yaml|yml|json)(:[^:\\s][^:]*)?)$",
+        }
+    ),
 ]
 KindName = Annotated[str, AfterValidator(_kind), WithJsonSchema({"type": "string"})]
 Tags = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel, ValidationError
 
 from dp_dagster.descriptor.problems import problems_of, suggestion
-from dp_dagster.errors import AuthorError, DescriptorError
+from dp_dagster.errors import AuthorError, ContractDocumentError, DescriptorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -98,7 +98,7 @@ def ask(draft: Draft, keys: Keys, question: Callable[[], Any], default: Any = No
     """Ask a kind something. What it raises is noted as a problem of its part, and ``default`` given."""
     try:
         return question()
-    except DescriptorError as error:
+    except (ContractDocumentError, DescriptorError) as error:
         draft.problems.extend(error.problems)
     except AuthorError as error:
         draft.add(keys, str(error))

@@ -283,7 +283,7 @@ class _Resolver:
         from dp_dagster.folder import missing_file
 
         root = self.draft.root
-        file = reference.rpartition(":")[0]
+        file = reference.partition(":")[0]
         if not note_faults(self.draft, keys, lambda: missing_file("contract", file, root)):
             return None
         contract: Contract | None = ask(

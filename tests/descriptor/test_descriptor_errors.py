@@ -310,7 +310,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
         [
             (
                 "product.yaml:4: datasets[0].contract: contracts/a.py names no contract; "
-                "write file.py:Name, such as contracts/flights.py:Flights"
+                "write file.py:Name, such as contracts/flights.py:Flights, or file.odcs.yaml:name for an ODCS document"
             )
         ],
     ),

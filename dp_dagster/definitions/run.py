@@ -80,7 +80,8 @@ def run_product(
     Raises:
         UsageError: the product has no such dataset.
     """
-    reconcile(instance, product.settings.state_directory)
+    for orphan in reconcile(instance, product.settings.state_directory):
+        say(f"  ! run {orphan} had died without a word; it is marked as failed now")
     definitions = dg.Definitions.merge(
         build_definitions(product), dg.Definitions(loggers={"console": progress_logger(say)})
     )

@@ -246,6 +246,7 @@ def test_the_run_after_a_killed_one_starts_at_once(
     done = run_now(project)
 
     assert done.returncode == 0, done.stderr
+    assert f"run {next(iter(before))} had died without a word" in done.stderr
     after = statuses(slow_orders)
     assert sorted(after.values(), key=str) == [FAILURE, SUCCESS, SUCCESS]
     assert after[next(iter(before))] == FAILURE

@@ -27,7 +27,11 @@ def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.Asse
         "group_name": product.id,
         "owners": describe.owners(product),
         "skippable": True,
-        "deps": [keys.relation_key(product, dataset.source)],
+        # A dataset that this one refers to is published first, so that its newest rows are looked up.
+        "deps": [
+            keys.relation_key(product, dataset.source),
+            *(keys.dataset_key(product.id, product.major, name) for name in dataset.references.values()),
+        ],
     }
     specs = [
         dg.AssetSpec(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from dp_dagster.pipeline.relations import provide, upstream
 from dp_dagster.storage.contracts import keep_contract
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from dp_dagster.contracts.verdict import Verdict
@@ -92,6 +94,7 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
                 dataset.sort_by,
             )
 
+    referred = _referred(session, dataset)
     publication = Publisher(
         session,
         table,
@@ -102,7 +105,8 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
         quarantine=quarantine_table_of(session, dataset),
         max_invalid=dataset.max_invalid,
         code_version=dataset_code_version(session, dataset),
-        metadata={"dp.acknowledged": ", ".join(session.acknowledged)} if session.acknowledged else {},
+        metadata=_metadata(session, referred),
+        others={called: snapshot.files for called, snapshot in referred.items()},
         before_commit=lambda: inputs_still_the_same(session, dataset.source),
     ).publish()
     if publication.verdict is None:
@@ -115,6 +119,28 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
         quarantined_rows=publication.quarantined_rows,
         quarantine_truncated=publication.quarantine_truncated,
     )
+
+
+def _referred(session: Session, dataset: ResolvedDataset) -> dict[str, Snapshot]:
+    """The newest versions of the datasets that the contract refers to, by what it calls them.
+
+    One that has published nothing yet is left out: the rule then says so, and holds.
+    """
+    found = {
+        called: dataset_table_of(session, session.product.dataset(name)).newest()
+        for called, name in dataset.references.items()
+    }
+    return {called: snapshot for called, snapshot in found.items() if snapshot is not None}
+
+
+def _metadata(session: Session, referred: Mapping[str, Snapshot]) -> dict[str, str]:
+    metadata = {}
+    if session.acknowledged:
+        metadata["dp.acknowledged"] = ", ".join(session.acknowledged)
+    if referred:
+        versions = {called: snapshot.version for called, snapshot in referred.items()}
+        metadata["dp.referred"] = json.dumps(versions, sort_keys=True)
+    return metadata
 
 
 def dataset_code_version(session: Session, dataset: ResolvedDataset) -> str:

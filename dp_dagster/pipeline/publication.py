@@ -16,7 +16,7 @@ from dp_dagster.errors import DataProductError
 from dp_dagster.pipeline.quarantine import HELD_ROWS_KEPT, put_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from fractions import Fraction
     from pathlib import Path
 
@@ -54,6 +54,7 @@ class Publisher:
         max_invalid: Share of rows that may go to quarantine while the rest is published; none by default.
         code_version: Of the code that made the rows.
         metadata: Further commit metadata.
+        others: Files of the datasets that the contract refers to, by what it calls them.
         before_commit: Called between verdict and commit; raises what should stop the commit.
     """
 
@@ -67,6 +68,7 @@ class Publisher:
     max_invalid: Fraction | None = None
     code_version: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
     before_commit: Callable[[], None] = lambda: None
 
     def publish(self) -> Publication:
@@ -148,7 +150,9 @@ class Publisher:
     ) -> Publication:
         from dp_dagster.contracts.evaluate import evaluate
 
-        evaluation = evaluate(contract, candidate.paths, product_root=self.session.product.root)
+        evaluation = evaluate(
+            contract, candidate.paths, product_root=self.session.product.root, others=self.others
+        )
         verdict = judge(
             evaluation,
             candidate_id=candidate.id,
@@ -188,6 +192,7 @@ class Publisher:
                 path,
                 product_root=self.session.product.root,
                 evaluation=evaluation,
+                others=self.others,
             )
 
         accepted = self._written(write)
@@ -222,6 +227,7 @@ class Publisher:
                 product_root=self.session.product.root,
                 limit=HELD_ROWS_KEPT,
                 evaluation=evaluation,
+                others=self.others,
             )
             truncated = failing.truncated
             rejected = self._put_aside(candidate, failing.batches, in_part=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dp_dagster.errors import UsageError
@@ -67,7 +67,10 @@ class ResolvedTransform:
 
 @dataclass(frozen=True)
 class ResolvedDataset:
-    """A dataset. ``max_invalid`` is ``None`` where one bad row holds the version."""
+    """A dataset. ``max_invalid`` is ``None`` where one bad row holds the version.
+
+    ``references`` names the datasets that its contract refers to, by what the contract calls them.
+    """
 
     name: str
     source: str
@@ -76,6 +79,7 @@ class ResolvedDataset:
     sort_by: tuple[str, ...]
     max_invalid: Fraction | None
     declaration: declared.Dataset
+    references: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

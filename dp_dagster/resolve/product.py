@@ -19,6 +19,7 @@ from dp_dagster.resolve.model import (
     ResolvedTransform,
 )
 from dp_dagster.resolve.order import ordered
+from dp_dagster.resolve.references import refuse_references, with_references
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -133,6 +134,7 @@ class _Resolver:
             note_faults(self.draft, keys, partial(plugin.check, config, self.draft.root))
             refresh = part.refresh_rate or (self.draft.head.refresh_rate if self.draft.head else None)
             found.append(ResolvedInput(part.name, plugin, config, contract, part, refresh))
+        refuse_references(self.draft, found)
         return found
 
     # -- transforms -------------------------------------------------------------------------------------
@@ -229,7 +231,7 @@ class _Resolver:
             self._known_columns(part.sort_by, (*keys, "sort_by"), contract)
             share = part.quarantine.max_invalid if part.quarantine else None
             found.append(ResolvedDataset(part.name, part.source, contract, key, part.sort_by, share, part))
-        return found
+        return with_references(self.draft, found)
 
     def _has_faulty(self, part: str) -> bool:
         return any(problem.field.startswith(f"{part}[") for problem in self.draft.problems)

@@ -206,14 +206,9 @@ class _Compiler:
         for draft, rule in made:
             self._check(draft, rule, columns)
         for column in columns:
-            own = [
-                rule for draft, rule in made if rule.columns == (column.name,) and not rule.params.get("path")
-            ]
-            index = next(n for n, one in enumerate(columns) if one.name == column.name)
-            try:
-                check_satisfiable(own, [column], lambda text, _: ContractError(text))
-            except ContractError as error:
-                self.add((*self.keys, "properties", index), str(error), "")
+            self._check_column(
+                column, [(draft, rule) for draft, rule in made if rule.columns == (column.name,)]
+            )
         yield from (rule for _, rule in made)
 
     def _rule(self, draft: Draft) -> Rule:
@@ -225,6 +220,19 @@ class _Compiler:
         label = subject.label if subject is not None else columns
         identifier = self._id(draft.name or draft.kind, label)
         return Rule(identifier, draft.kind, columns, params, draft.severity, draft.level, draft.description)
+
+    def _check_column(self, column: Column, made: list[tuple[Draft, Rule]]) -> None:
+        """Refuse rules that no value can keep together, at the first that contradicts those before it."""
+        kept: list[Rule] = []
+        for draft, rule in made:
+            if rule.params.get("path") or rule.level != "row":
+                continue
+            try:
+                check_satisfiable([*kept, rule], [column], lambda text, _: ContractError(text))
+            except ContractError as error:
+                self.add(draft.keys, str(error))
+            else:
+                kept.append(rule)
 
     def _check(self, draft: Draft, rule: Rule, columns: list[Column]) -> None:
         """Refuse what cannot be evaluated on the declared types, such as a regular expression that does not compile."""

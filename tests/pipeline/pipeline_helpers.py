@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import polars as pl
 from ruamel.yaml import YAML
 
 from dp_dagster.pipeline import Session, land_input, project_port, publish_dataset, run_transform
@@ -14,7 +15,14 @@ from dp_dagster.pipeline.inputs import raise_if_held
 from dp_dagster.ports.outputs.sql import catalog_path
 from dp_dagster.resolve import resolve
 from dp_dagster.settings import Settings
-from dp_dagster.storage import Table, dataset_table, input_table, quarantine_table, transform_table
+from dp_dagster.storage import (
+    Table,
+    TableLocation,
+    dataset_table,
+    input_table,
+    quarantine_table,
+    transform_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,12 +59,8 @@ Rows = pa.DataFrameSchema(
 def rows(source: Any) -> list[tuple[Any, ...]]:
     """Rows of a snapshot, of what a run pinned, or of files, in no particular order."""
     files = getattr(source, "files", source)
-    with duckdb.connect() as connection:
-        connection.execute("set TimeZone = 'UTC'")
-        return sorted(
-            connection.execute("select * from read_parquet($files)", {"files": list(files)}).fetchall(),
-            key=str,
-        )
+    frames = [pl.read_parquet(file, glob=False, hive_partitioning=False) for file in files]
+    return sorted((row for frame in frames for row in frame.rows()), key=str)
 
 
 @dataclass
@@ -139,8 +143,6 @@ class Product:
         named = set()
         for log in folder.rglob("_delta_log"):
             area = log.parent.relative_to(folder).as_posix()
-            from dp_dagster.storage import TableLocation
-
             table = Table(TableLocation(self.workshop.storage, self.id, area))
             for entry in table.history():
                 named |= set(table.snapshot(entry.version).files)

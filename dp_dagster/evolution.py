@@ -62,7 +62,7 @@ def published_contract(product: ResolvedProduct, dataset: ResolvedDataset) -> Co
     manifest = read_manifest(product.settings.storage, product.id)
     if manifest is None:
         return None
-    entries = manifest.ports.get(f"v{product.major}", {}).values()
+    entries = manifest.ports.get(f"v{dataset.major}", {}).values()
     newest = max(
         (entry for entry in entries if entry.dataset == dataset.name and entry.contract_hash),
         key=lambda entry: entry.version,
@@ -79,17 +79,19 @@ def evolution_of(product: ResolvedProduct, dataset: ResolvedDataset) -> Evolutio
     if published is None or published.hash == dataset.contract.hash:
         return None
     ports = {
-        port.name for port in product.ports if port.dataset is not None and port.dataset.name == dataset.name
+        port.name
+        for port in product.ports
+        if port.dataset is not None and port.dataset.label == dataset.label
     }
     registered = tuple(
         registration
         for registration in consumers(product.settings.storage, product.id)
-        if registration.major == product.major and registration.port in ports
+        if registration.major == dataset.major and registration.port in ports
     )
     return Evolution(
         product.id,
-        dataset.name,
-        product.major,
+        dataset.label,
+        dataset.major,
         published,
         compare(published, dataset.contract),
         registered,

@@ -69,7 +69,7 @@ def _difference(product: ResolvedProduct, dataset: ResolvedDataset, against: str
     else:
         old, note = _contract_at(product, dataset, against)
     changes = compare(old, dataset.contract).changes if old is not None else ()
-    return _Difference(dataset.name, changes, note)
+    return _Difference(dataset.label, changes, note)
 
 
 def _contract(product: ResolvedProduct, root: Path, reference: str) -> Contract:

@@ -22,7 +22,7 @@ def history(
     from dp_dagster.storage import Table, dataset_table
 
     product, declared = find_dataset(dataset)
-    table = Table(dataset_table(product.settings.storage, product.id, product.major, declared.name))
+    table = Table(dataset_table(product.settings.storage, product.id, declared.major, declared.name))
     entries = [
         {
             "version": entry.version,
@@ -42,7 +42,7 @@ def history(
         print_json(entries)
         return
     if not entries:
-        typer.echo(f"{product.id}.{declared.name} was never published; run it: dp run {product.id}")
+        typer.echo(f"{product.id}.{declared.label} was never published; run it: dp run {product.id}")
         return
     print_table(
         ("version", "at (UTC)", "what", "rows", "product", "contract", "made from", "run"),

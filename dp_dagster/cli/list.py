@@ -41,8 +41,13 @@ def list_products(*, as_json: AsJson = False) -> int:
                     row["version"],
                     row["status"],
                     row["owner"] or "",
-                    "\n".join(row["datasets"]),
-                    "\n".join(_published(row["published"], name) for name in row["datasets"]),
+                    "\n".join([*row["datasets"], *(_older(one) for one in row["older_versions"])]),
+                    "\n".join(
+                        [
+                            *(_published(row["published"], name) for name in row["datasets"]),
+                            *(one["deprecated"] or "kept up" for one in row["older_versions"]),
+                        ]
+                    ),
                     ", ".join(row["output_ports"]),
                 )
                 for row in rows
@@ -57,6 +62,7 @@ def list_products(*, as_json: AsJson = False) -> int:
 
 def _row(path: Path, settings: Settings) -> tuple[dict[str, Any], str]:
     from dp_dagster.cli.published import published_datasets
+    from dp_dagster.deprecation import deprecation_notice
     from dp_dagster.descriptor.loading import load_descriptor
     from dp_dagster.descriptor.paths import shown
     from dp_dagster.errors import DescriptorError
@@ -71,6 +77,7 @@ def _row(path: Path, settings: Settings) -> tuple[dict[str, Any], str]:
         "owner": None,
         "file": shown(path),
         "datasets": [],
+        "older_versions": [],
         "output_ports": [],
         "published": {},
     }
@@ -86,10 +93,23 @@ def _row(path: Path, settings: Settings) -> tuple[dict[str, Any], str]:
         "domain": declared.domain,
         "owner": declared.owner.team if declared.owner else None,
         "datasets": [dataset.name for dataset in declared.datasets],
+        "older_versions": [
+            {
+                "dataset": dataset.name,
+                "major": version.major,
+                "deprecated": deprecation_notice(version.deprecated),
+            }
+            for dataset in declared.datasets
+            for version in dataset.versions
+        ],
         "output_ports": [port.name for port in declared.output_ports],
         "published": published_datasets(settings.storage, declared.product_id, declared.major),
     }
     return row, ""
+
+
+def _older(version: dict[str, Any]) -> str:
+    return f"{version['dataset']}@{version['major']}"
 
 
 def _published(published: dict[str, Any], dataset: str) -> str:

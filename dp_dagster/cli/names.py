@@ -43,5 +43,5 @@ def find_dataset(name: str) -> tuple[ResolvedProduct, ResolvedDataset]:
         return product, product.dataset(dataset)
     if len(product.datasets) == 1:
         return product, product.datasets[0]
-    known = ", ".join(f"{product.id}.{dataset.name}" for dataset in product.datasets)
+    known = ", ".join(f"{product.id}.{dataset.label}" for dataset in product.datasets)
     raise UsageError(f"{name} names no dataset; write one of {known or 'none: the product has no datasets'}")

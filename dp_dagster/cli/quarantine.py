@@ -33,7 +33,7 @@ def quarantine(
     from dp_dagster.storage import Table, quarantine_table
 
     product, declared = find_dataset(dataset)
-    table = Table(quarantine_table(product.settings.storage, product.id, product.major, declared.name))
+    table = Table(quarantine_table(product.settings.storage, product.id, declared.major, declared.name))
     hidden = () if unmasked else declared.contract.classified
     rows: list[dict[str, Any]] = [
         {
@@ -50,7 +50,7 @@ def quarantine(
         print_json(rows)
         return
     if not rows:
-        typer.echo(f"no rows of {product.id}.{declared.name} are in quarantine")
+        typer.echo(f"no rows of {product.id}.{declared.label} are in quarantine")
         return
     print_table(
         ("at (UTC)", "run", "", "why", "row (all of it with --json)"),

@@ -24,10 +24,10 @@ def rollback(
 
     product, declared = find_dataset(dataset)
     session = Session(product, f"rollback-{uuid.uuid4().hex[:12]}")
-    outcome = roll_back(session, declared.name, to, actor())
+    outcome = roll_back(session, declared.label, to, actor())
     report_rollback(product, outcome)
     typer.echo(
-        f"{product.id}.{declared.name}: version {outcome.before} is replaced by version "
+        f"{product.id}.{declared.label}: version {outcome.before} is replaced by version "
         f"{outcome.snapshot.version}, which has the {outcome.snapshot.rows:,} rows of version {to}"
     )
     for port in outcome.ports:

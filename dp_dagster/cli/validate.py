@@ -108,6 +108,7 @@ def _print(products: list[ResolvedProduct], failures: list[Failure]) -> None:
     from rich.text import Text
 
     from dp_dagster.cli.output import STATE_STYLES, console
+    from dp_dagster.deprecation import upstream_notice
     from dp_dagster.descriptor.paths import shown
 
     out = console()
@@ -123,6 +124,10 @@ def _print(products: list[ResolvedProduct], failures: list[Failure]) -> None:
                 f" {product.version}  {shown(product.path)}  lines: {told}",
             )
         )
+        for declared in product.inputs:
+            notice = upstream_notice(product, declared)
+            if notice is not None:
+                out.print(Text.assemble(f"  input {declared.name}: ", (notice, "yellow")), soft_wrap=True)
         for line in product.lines:
             if line.state != "active":
                 where = f"  {shown(product.path)}:{line.number}: {line.path}: "

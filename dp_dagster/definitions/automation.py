@@ -162,7 +162,7 @@ def _change_sensor(product: ResolvedProduct, job: dg.UnresolvedAssetJobDefinitio
 
 
 def _lag_key(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetKey | None:
-    key = keys.port_key(product.id, product.major, port.name)
+    key = keys.port_key(product.id, port.major, port.name)
     return key if lag_check_spec(product, port, key) is not None else None
 
 
@@ -172,8 +172,8 @@ def _lag_events(
     events, levels = [], {}
     for port, key in watched:
         verdict = judge_lag(product, port)
-        levels[port.name] = verdict.level
-        if before.get(port.name, "passed") != verdict.level:
+        levels[port.label] = verdict.level
+        if before.get(port.label, "passed") != verdict.level:
             events.append(
                 dg.AssetCheckEvaluation(
                     asset_key=key,

@@ -21,8 +21,8 @@ def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.Asse
     Both are skippable: a held candidate yields its failed checks and what went to quarantine, and the dataset
     keeps its old materialisation, so its freshness degrades as it should.
     """
-    key = keys.dataset_key(product.id, product.major, dataset.name)
-    quarantine = keys.quarantine_key(product.id, product.major, dataset.name)
+    key = keys.dataset_key(product.id, dataset.major, dataset.name)
+    quarantine = keys.quarantine_key(product.id, dataset.major, dataset.name)
     common: dict[str, Any] = {
         "group_name": product.id,
         "owners": describe.owners(product),
@@ -30,7 +30,7 @@ def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.Asse
         # A dataset that this one refers to is published first, so that its newest rows are looked up.
         "deps": [
             keys.relation_key(product, dataset.source),
-            *(keys.dataset_key(product.id, product.major, name) for name in dataset.references.values()),
+            *(keys.dataset_key(product.id, dataset.major, name) for name in dataset.references.values()),
         ],
     }
     specs = [
@@ -41,11 +41,11 @@ def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.Asse
             kinds={"deltalake", "table"},
             metadata={
                 "dagster/column_schema": describe.column_schema(dataset.contract),
-                "dagster/table_name": f"{product.id}.v{product.major}.{dataset.name}",
+                "dagster/table_name": f"{product.id}.v{dataset.major}.{dataset.name}",
                 "contract": describe.contract_summary(dataset.contract),
                 "contract hash": dataset.contract.hash,
                 "dagster/uri": dataset_table(
-                    product.settings.storage, product.id, product.major, dataset.name
+                    product.settings.storage, product.id, dataset.major, dataset.name
                 ).uri,
                 **describe.links(
                     product,
@@ -58,7 +58,7 @@ def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.Asse
         dg.AssetSpec(
             quarantine,
             description=f"Rows of {dataset.name} that broke its contract, with run, rules and reason\n\n"
-            f"```shell\ndp quarantine {product.id}.{dataset.name}\n```",
+            f"```shell\ndp quarantine {product.id}.{dataset.label}\n```",
             tags=describe.tags(product, "quarantine"),
             kinds={"deltalake"},
             **common,
@@ -66,22 +66,24 @@ def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.Asse
     ]
 
     @dg.multi_asset(
-        name=keys.step_name(product.id, f"v{product.major}", "dataset", dataset.name),
+        name=keys.step_name(product.id, f"v{dataset.major}", "dataset", dataset.name),
         specs=specs,
         check_specs=results.check_specs(key, dataset.contract),
     )
     def publish(context: dg.AssetExecutionContext) -> Iterator[Any]:
         with plain_failures(context):
             session = begin(context, product)
-            outcome = publish_dataset(session, dataset.name)
+            outcome = publish_dataset(session, dataset.label)
+            if outcome.warning:
+                context.log.warning("%s", outcome.warning)
             yield from _events(product, dataset, outcome)
 
     return publish
 
 
 def _events(product: ResolvedProduct, dataset: ResolvedDataset, outcome: PublicationOutcome) -> Iterator[Any]:
-    key = keys.dataset_key(product.id, product.major, dataset.name)
-    quarantine = keys.quarantine_key(product.id, product.major, dataset.name)
+    key = keys.dataset_key(product.id, dataset.major, dataset.name)
+    quarantine = keys.quarantine_key(product.id, dataset.major, dataset.name)
     verdict = outcome.verdict
     checks = results.check_results(key, dataset.contract, verdict)
     if outcome.quarantined_rows:
@@ -101,8 +103,8 @@ def _events(product: ResolvedProduct, dataset: ResolvedDataset, outcome: Publica
             else "nothing was published before"
         )
         raise dg.Failure(
-            description=f"{product.id}.{dataset.name} held: {verdict.reason}; {serving}. "
-            f"See: dp quarantine {product.id}.{dataset.name}",
+            description=f"{product.id}.{dataset.label} held: {verdict.reason.removesuffix(': held')}; {serving}. "
+            f"See: dp quarantine {product.id}.{dataset.label}",
             metadata={"verdict": dg.MetadataValue.md(describe.verdict_markdown(verdict, dataset.contract))},
             allow_retries=False,
         )

@@ -11,6 +11,7 @@ import dagster as dg
 
 from dp_dagster.contracts.phrases import phrase, wanted
 from dp_dagster.definitions.words import count, escape_cell, share
+from dp_dagster.deprecation import deprecation_notice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -210,8 +211,9 @@ def dataset_description(product: ResolvedProduct, dataset: ResolvedDataset) -> s
     return sections(
         first_line(declared, dataset.contract.description, f"Dataset {dataset.name} of {product.id}"),
         ("", rest(declared) or rest(dataset.contract.description)),
+        ("Deprecated", _sentence(deprecation_notice(dataset.deprecated))),
         ("Contract", f"{promised}.\n\n{kept}"),
-        ("History", f"```shell\ndp history {product.id}.{dataset.name}\n```"),
+        ("History", f"```shell\ndp history {product.id}.{dataset.label}\n```"),
     )
 
 
@@ -224,11 +226,16 @@ def port_description(product: ResolvedProduct, port: ResolvedOutput, examples: I
     return sections(
         first_line(declared, f"Output port {port.name} of {product.id}"),
         ("", rest(declared)),
+        ("Deprecated", _sentence(deprecation_notice(port.dataset.deprecated) if port.dataset else None)),
         ("How to consume", examples_markdown(examples)),
         ("Contract", contract_summary(port.dataset.contract) + "." if port.dataset else ""),
         ("Service level", lines_table(product, port)),
         ("Support", "\n".join(f"- {line}" for line in support)),
     )
+
+
+def _sentence(text: str | None) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def support_lines(product: ResolvedProduct) -> list[str]:
@@ -242,7 +249,7 @@ def support_lines(product: ResolvedProduct) -> list[str]:
 
 def lines_table(product: ResolvedProduct, port: ResolvedOutput) -> str:
     """The service level lines of a port, each with its state: what is declared but not measured says so."""
-    prefix = f"output_ports[{product.ports.index(port)}]"
+    prefix = f"output_ports[{product.descriptor.output_ports.index(port.declaration)}]"
     shown = [
         line
         for line in product.lines

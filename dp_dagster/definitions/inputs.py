@@ -9,6 +9,7 @@ import dagster as dg
 
 from dp_dagster.definitions import describe, keys, results
 from dp_dagster.definitions.work import begin, plain_failures
+from dp_dagster.deprecation import upstream_notice
 from dp_dagster.pipeline import Session
 from dp_dagster.pipeline.inputs import InputOutcome, land_input
 from dp_dagster.resolve import ResolvedInput, ResolvedProduct
@@ -93,6 +94,7 @@ def _description(product: ResolvedProduct, declared: ResolvedInput) -> str:
     return describe.sections(
         describe.first_line(text, f"Input port {declared.name} of {product.id}"),
         ("", describe.rest(text)),
+        ("Deprecated", upstream_notice(product, declared) or ""),
         ("Source", f"`{declared.port.kind}` {location}"),
         ("Contract", contract),
     )

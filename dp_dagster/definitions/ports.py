@@ -25,25 +25,32 @@ def port_asset(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetsDefin
     if port.state != "active" or port.port is None or port.dataset is None:
         return _declared_port(product, port)
     context = output_context(Session(product, "definition"), port)
-    key = keys.port_key(product.id, product.major, port.name)
+    key = keys.port_key(product.id, port.major, port.name)
     address = port.port.address(port.config, context)
     has_lag = lag_check_spec(product, port, key) is not None
     spec = dg.AssetSpec(
         key,
         skippable=True,
-        deps=[keys.dataset_key(product.id, product.major, port.dataset.name)],
+        deps=[keys.dataset_key(product.id, port.major, port.dataset.name)],
         description=describe.port_description(product, port, port.port.examples(port.config, context)),
         group_name=product.id,
         owners=describe.owners(product),
-        tags=describe.tags(product, "output_port"),
+        tags={
+            **describe.tags(product, "output_port"),
+            **(
+                {"dp/deprecated": port.dataset.deprecated.sunset.isoformat()}
+                if port.dataset.deprecated
+                else {}
+            ),
+        },
         kinds=set(port.port.badges(port.config)),
         freshness_policy=freshness_policy(port.refresh),
         metadata={
             "dagster/column_schema": describe.column_schema(port.dataset.contract),
-            "dagster/table_name": f"{product.id}.v{product.major}.{port.name}",
+            "dagster/table_name": f"{product.id}.v{port.major}.{port.name}",
             "address": address,
             "contract": describe.contract_summary(port.dataset.contract),
-            "dataset": f"{product.id}.{port.dataset.name}",
+            "dataset": f"{product.id}.{port.dataset.label}",
             **describe.links(
                 product, f"output_ports[{product.descriptor.output_ports.index(port.declaration)}]"
             ),
@@ -51,14 +58,14 @@ def port_asset(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetsDefin
     )
 
     @dg.multi_asset(
-        name=keys.step_name(product.id, f"v{product.major}", "port", port.name),
+        name=keys.step_name(product.id, f"v{port.major}", "port", port.name),
         specs=[spec],
         check_specs=[check] if (check := lag_check_spec(product, port, key)) is not None else None,
     )
     def project(context: dg.AssetExecutionContext) -> Iterator[Any]:
         with plain_failures(context):
             session = begin(context, product)
-            outcome = project_port(session, port.name)
+            outcome = project_port(session, port.label)
             if outcome.snapshot is None:
                 raise AuthorError(
                     f"{product.id}.{port.name}: dataset {port.dataset.name if port.dataset else ''} has never been "
@@ -104,7 +111,7 @@ def _is_new(context: dg.AssetExecutionContext, key: dg.AssetKey, version: int) -
 
 def _declared_port(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetSpec:
     return dg.AssetSpec(
-        keys.port_key(product.id, product.major, port.name),
+        keys.port_key(product.id, port.major, port.name),
         description=describe.sections(
             describe.first_line(port.declaration.description, f"Declared only: {port.reason}"),
             ("", describe.rest(port.declaration.description)),

@@ -124,12 +124,12 @@ def _selection(product: ResolvedProduct, name: str) -> list[dg.AssetKey]:
     selected = [keys.input_key(product.id, port) for port in product.inputs_of(dataset.source)]
     for transform in product.transforms_of(dataset.source):
         selected += [keys.transform_key(product.id, relation) for relation in transform.provides]
-    selected.append(keys.dataset_key(product.id, product.major, name))
-    selected.append(keys.quarantine_key(product.id, product.major, name))
+    selected.append(keys.dataset_key(product.id, dataset.major, dataset.name))
+    selected.append(keys.quarantine_key(product.id, dataset.major, dataset.name))
     selected += [
-        keys.port_key(product.id, product.major, port.name)
+        keys.port_key(product.id, port.major, port.name)
         for port in product.active_ports
-        if port.dataset is not None and port.dataset.name == name
+        if port.dataset is not None and port.dataset.label == dataset.label
     ]
     return selected
 
@@ -158,9 +158,10 @@ def report_rollback(product: ResolvedProduct, outcome: RollbackOutcome) -> None:
     """Let the UI show a rollback at the ports: as an observation, so that nothing looks fresher."""
     with open_instance(product.settings) as instance:
         for port in outcome.ports:
+            shown = product.port(port.port)
             instance.report_runless_asset_event(
                 dg.AssetObservation(
-                    keys.port_key(product.id, product.major, port.port),
+                    keys.port_key(product.id, shown.major, shown.name),
                     metadata={
                         "version": outcome.snapshot.version,
                         "operation": "rollback",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date  # noqa: TC003 - pydantic reads annotations at run time
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -113,6 +114,36 @@ class Transform(_KindModel):
     description: str | None = Field(default=None, description="What it does, in Markdown.")
 
 
+class Deprecation(Model):
+    """The end of a major version: until when it is published, and what to use instead."""
+
+    sunset: date = Field(description="Day from which it is no longer kept up: `2027-03-31`.")
+    note: Text | None = Field(default=None, description="What to use instead.")
+    after_sunset: Literal["warn", "refuse"] = Field(
+        default="warn", description="Past the sunset, publishing warns, or refuses."
+    )
+
+
+class DatasetVersion(Model):
+    """An older major version of a dataset that stays live beside the current one."""
+
+    major: int = Field(ge=0, description="The major version.")
+    source: Identifier = Field(
+        alias="from", description="The transform, dbt model or input port whose rows are published."
+    )
+    contract: Contract = Field(description="The contract that its consumers rely on.")
+    key: tuple[Text, ...] = Field(
+        default=(), description="Columns that identify a row. By default the contract's key."
+    )
+    sort_by: tuple[Text, ...] = Field(
+        default=(), description="Columns that the published rows are sorted by."
+    )
+    quarantine: Quarantine | None = Field(
+        default=None, description="Without it, one bad row holds the whole version."
+    )
+    deprecated: Deprecation | None = Field(default=None, description="Until when it is published.")
+
+
 class Dataset(Model):
     """What is published: a table that keeps a contract."""
 
@@ -131,6 +162,13 @@ class Dataset(Model):
         default=None, description="Without it, one bad row holds the whole version."
     )
     description: str | None = Field(default=None, description="What it is, in Markdown.")
+    versions: tuple[DatasetVersion, ...] = Field(
+        default=(),
+        description="Older major versions that stay live: every port of the dataset shows them, too.",
+    )
+    deprecated: Deprecation | None = Field(
+        default=None, description="Until when the current version is published."
+    )
 
 
 class OutputPort(_KindModel):

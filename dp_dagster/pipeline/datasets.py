@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dp_dagster.deprecation import past_sunset
 from dp_dagster.engines import duckdb as duckdb_engine
 from dp_dagster.evolution import refuse_breaking
 from dp_dagster.folder import code_version
@@ -36,6 +37,7 @@ class PublicationOutcome:
         serving: The version that consumers see now; ``None`` while nothing was ever published.
         quarantined_rows: Rows of this candidate that went to quarantine.
         quarantine_truncated: Whether more rows failed than were kept.
+        warning: What the author should know, though it was published: it is past its sunset, say.
     """
 
     dataset: str
@@ -44,15 +46,16 @@ class PublicationOutcome:
     serving: Snapshot | None
     quarantined_rows: int
     quarantine_truncated: bool
+    warning: str | None = None
 
 
 def dataset_table_of(session: Session, dataset: ResolvedDataset) -> Table:
-    """The table of a dataset, in the product's current major version."""
+    """The table of a dataset."""
     from dp_dagster.storage import Table, dataset_table
 
     product = session.product
     return Table(
-        dataset_table(session.settings.storage, product.id, product.major, dataset.name),
+        dataset_table(session.settings.storage, product.id, dataset.major, dataset.name),
         lock_timeout=session.settings.lock_timeout,
     )
 
@@ -63,7 +66,7 @@ def quarantine_table_of(session: Session, dataset: ResolvedDataset) -> Table:
 
     product = session.product
     return Table(
-        quarantine_table(session.settings.storage, product.id, product.major, dataset.name),
+        quarantine_table(session.settings.storage, product.id, dataset.major, dataset.name),
         lock_timeout=session.settings.lock_timeout,
     )
 
@@ -79,6 +82,7 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
         ConflictError: another run published it in between.
     """
     dataset = session.product.dataset(name)
+    warning = past_sunset(session.product, dataset)
     refuse_breaking(session.product, [dataset], session.acknowledged)
     # Before anything is published under it: whoever finds its hash in a commit finds the contract, too.
     keep_contract(session.settings.storage, session.product.id, dataset.contract)
@@ -90,7 +94,7 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
             duckdb_engine.write_parquet(
                 connection.table(dataset.source),
                 path,
-                f"{session.product.id}/v{session.product.major}/dataset/{name}",
+                f"{session.product.id}/v{dataset.major}/dataset/{dataset.name}",
                 dataset.sort_by,
             )
 
@@ -98,7 +102,7 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
     publication = Publisher(
         session,
         table,
-        f"v{session.product.major}/dataset/{name}",
+        f"v{dataset.major}/dataset/{dataset.name}",
         write=write,
         upstream=lambda: upstream(session, [dataset.source]),
         contract=dataset.contract,
@@ -118,6 +122,7 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
         serving=publication.snapshot or table.newest(),
         quarantined_rows=publication.quarantined_rows,
         quarantine_truncated=publication.quarantine_truncated,
+        warning=warning,
     )
 
 

@@ -64,7 +64,7 @@ def _shown(product: ResolvedProduct, port: ResolvedOutput) -> dict[str, str]:
     from dp_dagster.storage.manifest import read_manifest
 
     manifest = read_manifest(product.settings.storage, product.id)
-    entry = manifest.port(product.major, port.name) if manifest else None
+    entry = manifest.port(port.major, port.name) if manifest else None
     if manifest is None or entry is None:
         return {}
     snapshot = Table(manifest.location(product.settings.storage, entry)).snapshot(entry.version)

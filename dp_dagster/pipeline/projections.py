@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from dp_dagster.deprecation import deprecation_notice
 from dp_dagster.errors import AuthorError
 from dp_dagster.pipeline.datasets import dataset_table_of
 from dp_dagster.ports.base import OutputContext, Projected
@@ -48,7 +49,7 @@ def output_context(session: Session, port: ResolvedOutput) -> OutputContext:
     return OutputContext(
         product_id=session.product.id,
         product_root=session.product.root,
-        major=session.product.major,
+        major=port.major,
         port_name=port.name,
         dataset=port.dataset.name,
         contract=port.dataset.contract,
@@ -85,7 +86,7 @@ def project_port(session: Session, name: str) -> ProjectionOutcome:
         snapshot = table.newest()
         if snapshot is None:
             return manifest
-        before = manifest.port(session.product.major, name)
+        before = manifest.port(port.major, port.name)
         after = _with_port(session, manifest, port, _entry(port, context, snapshot, address, before))
         projected = kind.project(config, context, snapshot, after)
         return after
@@ -103,7 +104,7 @@ def project_port(session: Session, name: str) -> ProjectionOutcome:
     if changed:
         session.record(
             "projected",
-            f"v{session.product.major}/port/{name}",
+            f"v{port.major}/port/{port.name}",
             version=snapshot.version,
             before=before.version if before else None,
             address=projected.address,
@@ -129,6 +130,7 @@ def _entry(
         address=address,
         description=context.description,
         contract_hash=snapshot.metadata.get("dp.contract_hash", ""),
+        deprecated=deprecation_notice(port.dataset.deprecated) if port.dataset else None,
     )
 
 
@@ -145,9 +147,9 @@ def _columns(contract: Contract, snapshot: Snapshot) -> tuple[Column, ...]:
 
 def _with_port(session: Session, manifest: Manifest, port: ResolvedOutput, entry: PortEntry) -> Manifest:
     product = session.product
-    major = f"v{product.major}"
+    major = f"v{port.major}"
     # Ports that the product declares no more go; those of other major versions stay until they are retired.
-    declared = {other.name for other in product.ports}
+    declared = {other.name for other in product.ports if other.major == port.major}
     entries = {name: old for name, old in manifest.ports.get(major, {}).items() if name in declared}
     return replace(
         manifest,

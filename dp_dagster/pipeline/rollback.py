@@ -46,15 +46,15 @@ def roll_back(session: Session, name: str, to_version: int, actor: str) -> Rollb
         before = newest.version if newest else to_version
         session.record(
             "rolled_back",
-            f"v{product.major}/dataset/{name}",
+            f"v{dataset.major}/dataset/{dataset.name}",
             before=before,
             to=to_version,
             version=snapshot.version,
             by=actor,
         )
     ports = tuple(
-        project_port(session, port.name)
+        project_port(session, port.label)
         for port in product.active_ports
-        if port.dataset is not None and port.dataset.name == name
+        if port.dataset is not None and port.dataset.label == dataset.label
     )
     return RollbackOutcome(before, snapshot, ports)

@@ -55,22 +55,20 @@ def dataset_statuses(product: ResolvedProduct) -> list[DatasetStatus]:
 
 
 def _dataset_status(product: ResolvedProduct, dataset: ResolvedDataset) -> DatasetStatus:
-    table = Table(dataset_table(product.settings.storage, product.id, product.major, dataset.name))
+    table = Table(dataset_table(product.settings.storage, product.id, dataset.major, dataset.name))
     snapshot = table.newest()
     manifest = read_manifest(product.settings.storage, product.id)
     return DatasetStatus(
         product=product.id,
-        dataset=dataset.name,
+        dataset=dataset.label,
         version=snapshot.version if snapshot else None,
         rows=snapshot.rows if snapshot else None,
         published_at=snapshot.published_at if snapshot else None,
         verdict=verdict_on(table, snapshot) if snapshot else None,
         ports=tuple(
-            _port_status(
-                product, port, manifest.port(product.major, port.name) if manifest else None, snapshot
-            )
+            _port_status(product, port, manifest.port(port.major, port.name) if manifest else None, snapshot)
             for port in product.ports
-            if port.dataset is not None and port.dataset.name == dataset.name
+            if port.dataset is not None and port.dataset.label == dataset.label
         ),
     )
 
@@ -89,7 +87,7 @@ def _port_status(
         address = port.port.address(port.config, context)
         examples = port.port.examples(port.config, context)
         example = examples[0].text if examples else ""
-    return PortStatus(port.name, port.declaration.type, port.state, freshness, reason, address, example)
+    return PortStatus(port.label, port.declaration.type, port.state, freshness, reason, address, example)
 
 
 def _freshness(

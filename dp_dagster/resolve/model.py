@@ -69,7 +69,8 @@ class ResolvedTransform:
 class ResolvedDataset:
     """A dataset. ``max_invalid`` is ``None`` where one bad row holds the version.
 
-    ``references`` names the datasets that its contract refers to, by what the contract calls them.
+    ``references`` names the datasets that its contract refers to, by what the contract calls them. ``major`` is
+    the major version that it is published under: the product's own, unless it is an older version that stays live.
     """
 
     name: str
@@ -80,6 +81,14 @@ class ResolvedDataset:
     max_invalid: Fraction | None
     declaration: declared.Dataset
     references: Mapping[str, str] = field(default_factory=dict)
+    major: int = 0
+    is_current: bool = True
+    deprecated: declared.Deprecation | None = None
+
+    @property
+    def label(self) -> str:
+        """What tells it from the product's other datasets: its name, with ``@major`` for an older version."""
+        return self.name if self.is_current else f"{self.name}@{self.major}"
 
 
 @dataclass(frozen=True)
@@ -99,9 +108,16 @@ class ResolvedOutput:
     declaration: declared.OutputPort
     state: LineState
     reason: str = ""
+    major: int = 0
+    is_current: bool = True
+
+    @property
+    def label(self) -> str:
+        """What tells it from the product's other ports: its name, with ``@major`` for an older version."""
+        return self.name if self.is_current else f"{self.name}@{self.major}"
 
 
-_NamedT = TypeVar("_NamedT", ResolvedInput, ResolvedTransform, ResolvedDataset, ResolvedOutput)
+_NamedT = TypeVar("_NamedT", ResolvedInput, ResolvedTransform)
 
 
 @dataclass(frozen=True)
@@ -155,16 +171,16 @@ class ResolvedProduct:
         return _named(self.inputs, name, f"input port of {self.id}")
 
     def dataset(self, name: str) -> ResolvedDataset:
-        """The dataset of that name; ``UsageError`` if there is none."""
-        return _named(self.datasets, name, f"dataset of {self.id}")
+        """The dataset of that name (``name@major`` for an older version); ``UsageError`` if there is none."""
+        return _labelled(self.datasets, name, self.major, f"dataset of {self.id}")
 
     def transform(self, name: str) -> ResolvedTransform:
         """The transform declared under that name; ``UsageError`` if there is none."""
         return _named(self.transforms, name, f"transform of {self.id}")
 
     def port(self, name: str) -> ResolvedOutput:
-        """The output port of that name; ``UsageError`` if there is none."""
-        return _named(self.ports, name, f"output port of {self.id}")
+        """The output port of that name (``name@major`` for an older version); ``UsageError`` if there is none."""
+        return _labelled(self.ports, name, self.major, f"output port of {self.id}")
 
     def transform_providing(self, relation: str) -> ResolvedTransform:
         """The transform that makes a relation (its own name, or a dbt model); ``UsageError`` if none does."""
@@ -205,6 +221,17 @@ class ResolvedProduct:
                 found.add(transform.name)
                 waiting.extend(transform.depends_on)
         return tuple(transform for transform in self.transforms if transform.name in found)
+
+
+_LabelledT = TypeVar("_LabelledT", ResolvedDataset, ResolvedOutput)
+
+
+def _labelled(items: Iterable[_LabelledT], label: str, major: int, what: str) -> _LabelledT:
+    wanted = label.removesuffix(f"@{major}")
+    found = {item.label: item for item in items}
+    if wanted not in found:
+        raise UsageError(f"{label} is no {what}; there are {', '.join(found) or 'none'}")
+    return found[wanted]
 
 
 def _named(items: Iterable[_NamedT], name: str, what: str) -> _NamedT:

@@ -20,6 +20,7 @@ from dp_dagster.resolve.model import (
 )
 from dp_dagster.resolve.order import ordered
 from dp_dagster.resolve.references import refuse_references, with_references
+from dp_dagster.resolve.versions import older_datasets, older_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from dp_dagster.contracts.model import Contract
     from dp_dagster.descriptor.loading import Draft
-    from dp_dagster.descriptor.model import Dataset, InputPort, OutputPort, Transform
+    from dp_dagster.descriptor.model import Dataset, DatasetVersion, InputPort, OutputPort, Transform
     from dp_dagster.descriptor.paths import Keys
     from dp_dagster.resolve.model import LineState
     from dp_dagster.settings import Settings
@@ -91,6 +92,9 @@ class _Resolver:
         relations = {one.name for one in inputs} | {name for one in transforms for name in one.provides}
         datasets = self._datasets(relations)
         outputs = self._outputs({dataset.name: dataset for dataset in datasets})
+        older = older_datasets(self.draft, relations, self._older)
+        outputs += older_ports(outputs, older)
+        datasets += older
         self._mark_product(active=bool(inputs) or any(port.state == "active" for port in outputs))
         loaded = self.draft.finish()
         return ResolvedProduct(
@@ -230,13 +234,37 @@ class _Resolver:
             key = self._key(part, keys, contract)
             self._known_columns(part.sort_by, (*keys, "sort_by"), contract)
             share = part.quarantine.max_invalid if part.quarantine else None
-            found.append(ResolvedDataset(part.name, part.source, contract, key, part.sort_by, share, part))
+            found.append(
+                ResolvedDataset(
+                    part.name,
+                    part.source,
+                    contract,
+                    key,
+                    part.sort_by,
+                    share,
+                    part,
+                    major=self._major,
+                    deprecated=part.deprecated,
+                )
+            )
         return with_references(self.draft, found)
+
+    @property
+    def _major(self) -> int:
+        return self.draft.head.major if self.draft.head else 0
+
+    def _older(self, part: DatasetVersion, keys: Keys) -> tuple[Contract, tuple[str, ...]] | None:
+        """Contract and key of an older version."""
+        contract = self._contract(part.contract, keys)
+        if contract is None:
+            return None
+        self._known_columns(part.sort_by, (*keys, "sort_by"), contract)
+        return contract, self._key(part, keys, contract)
 
     def _has_faulty(self, part: str) -> bool:
         return any(problem.field.startswith(f"{part}[") for problem in self.draft.problems)
 
-    def _key(self, part: Dataset, keys: Keys, contract: Contract) -> tuple[str, ...]:
+    def _key(self, part: Dataset | DatasetVersion, keys: Keys, contract: Contract) -> tuple[str, ...]:
         key = part.key or contract.key
         if not key:
             self.draft.add(
@@ -333,6 +361,7 @@ class _Resolver:
                     declaration=part,
                     state=state,
                     reason=reason,
+                    major=self._major,
                 )
             )
         return found

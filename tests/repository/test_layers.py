@@ -32,6 +32,7 @@ LAYERS = (
     "transforms",
     "resolve",
     "evolution",
+    "deprecation",
     "pipeline",
     "documents",
     "definitions",

@@ -17,6 +17,7 @@ from dp_dagster.cli.dev import dev
 from dp_dagster.cli.diff import diff
 from dp_dagster.cli.export import export
 from dp_dagster.cli.history import history
+from dp_dagster.cli.import_ import import_document
 from dp_dagster.cli.list import list_products
 from dp_dagster.cli.quarantine import quarantine
 from dp_dagster.cli.rollback import rollback
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "quarantine": quarantine,
     "diff": diff,
     "schema": schema,
+    "import": import_document,
     "export": export,
     "dev": dev,
 }

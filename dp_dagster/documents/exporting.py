@@ -32,11 +32,21 @@ def export_product(product: ResolvedProduct, form: Format, dataset: str | None =
         if dataset is not None:
             raise UsageError("an ODPS document describes the whole product; leave --dataset out")
         return (export_odps(product),)
-    if dataset is None and not product.datasets:
+    kept = product.descriptor.documents
+    if dataset is None and not product.datasets and not (form == "odcs" and kept and kept.odcs):
         raise UsageError(f"{product.id} has no datasets, so there is nothing to write as {form}")
     chosen = product.datasets if dataset is None else (product.dataset(dataset),)
     write = _writer(form)
-    return tuple(write(product, one) for one in chosen)
+    documents = [write(product, one) for one in chosen]
+    if form == "odcs" and dataset is None:
+        from dp_dagster.documents.odcs import other_contracts
+
+        documents += other_contracts(product)
+    by_file = {one.file: one for one in documents}
+    clashing = [one.file for one in documents if by_file[one.file].text != one.text]
+    if clashing:
+        raise UsageError(f"two documents would be called {clashing[0]}; export one --dataset at a time")
+    return tuple(by_file.values())
 
 
 def _writer(form: Format) -> Callable[[ResolvedProduct, ResolvedDataset], Written]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 API_VERSION = "v3.1.0"
 API_VERSION_WITH_MAPS = "v3.2.0"  # the first that has a type for them
 NOT_EXPRESSED = "notExpressed"
-EXACT_COLUMNS = "exactColumns"
+STRICT = "strict"
 
 _LOGICAL = {
     "bool": "boolean",
@@ -52,12 +52,26 @@ def contract_id(product_id: str, dataset: str) -> str:
 
 
 def export_odcs(product: ResolvedProduct, dataset: ResolvedDataset) -> Written:
-    """The contract of a dataset. One that is an ODCS document is handed over as it is."""
-    file = f"{dataset.name}.odcs.yaml"
+    """The contract of a dataset. One that is an ODCS document is handed over as it is, under its own name."""
     if dataset.contract.format == "odcs":
-        return Written(file, source_file(product, dataset.contract).read_text(encoding="utf-8"))
+        return kept_contract(source_file(product, dataset.contract))
+    file = f"{dataset.name}.odcs.yaml"
     document, notes = odcs_document(product, dataset)
     return Written(file, yaml_text(document), notes)
+
+
+def kept_contract(path: Path) -> Written:
+    """An ODCS document of the product as it is."""
+    return Written(path.name, path.read_bytes().decode("utf-8"))
+
+
+def other_contracts(product: ResolvedProduct) -> tuple[Written, ...]:
+    """The ODCS documents that no dataset has: those of input ports, and of ports that are declared only."""
+    declared = product.descriptor
+    files = [port.contract.partition(":")[0] for port in declared.input_ports if port.contract]
+    files += declared.documents.odcs if declared.documents else ()
+    kept = [file for file in dict.fromkeys(files) if ".odcs." in file]
+    return tuple(kept_contract(product.root / file) for file in kept)
 
 
 def source_file(product: ResolvedProduct, contract: Contract) -> Path:
@@ -128,9 +142,15 @@ class _Table:
                 self._cannot(f"column {column.name}", "ODCS has no column that may be absent", column.name)
         custom: list[dict[str, Any]] = []
         if self.contract.strict:
+            self.notes.append(
+                Note(
+                    "columns",
+                    f"ODCS cannot refuse further columns; the custom property {STRICT} says it",
+                )
+            )
             custom.append(
                 {
-                    "property": EXACT_COLUMNS,
+                    "property": STRICT,
                     "value": True,
                     "description": "Columns that are not named here are an error.",
                 }
@@ -173,6 +193,14 @@ class _Table:
                 self._cannot(rule.id, "ODCS has no order of columns that must be kept")
         elif not self._said_by_key_word(rule) and not self._said_by_metric(rule):
             self._by_sql(rule)
+        if rule.kind == "unique" and any(self._nullable(name) for name in rule.columns):
+            self._cannot(
+                rule.id, "ODCS leaves rows with nulls out, here two nulls are one value twice", rule=rule
+            )
+
+    def _nullable(self, name: str) -> bool:
+        column = self.contract.column(name)
+        return column is None or column.nullable
 
     def _said_by_key_word(self, rule: Rule) -> bool:
         """Whether the rule is now said by a key of its column; only rules that hold a version may be."""
@@ -185,7 +213,7 @@ class _Table:
         column = self.properties[rule.columns[0]]
         if rule.kind in ("not_null", "unique"):
             column["required" if rule.kind == "not_null" else "unique"] = True
-            return True
+            return not rule.params.get("nan_fails")  # which needs words of its own
         options = _options(rule, shape_of(self.types[rule.columns[0]]))
         present = column.get("logicalTypeOptions", {})
         if not options or options.keys() & present.keys():
@@ -194,7 +222,8 @@ class _Table:
         return True
 
     def _said_by_metric(self, rule: Rule) -> bool:
-        metric = None if rule.params.get("null_fails") else _metric(rule, self.types)
+        further = rule.params.get("null_fails") or rule.params.get("nan_fails")
+        metric = None if further else _metric(rule, self.types)
         if metric is None:
             return False
         self._quality(rule, {"type": "library", **metric}, at_column=len(rule.columns) == 1)
@@ -211,9 +240,11 @@ class _Table:
         self._quality(rule, {"type": "sql", "query": query, "mustBe": 0})
 
     def _quality(self, rule: Rule, check: Mapping[str, Any], *, at_column: bool = False) -> None:
+        # `required` has the rule's own name when the contract is read back.
+        name = f"{rule.id}_nor_nan" if rule.params.get("nan_fails") else rule.id
         made = {
-            "id": rule.id,
-            "name": rule.id,
+            "id": name,
+            "name": name,
             "description": rule.description or f"{', '.join(rule.columns) or self.name}: {wanted(rule)}",
             **check,
             "severity": _SEVERITIES[rule.severity],

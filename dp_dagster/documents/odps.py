@@ -248,6 +248,8 @@ def _changed(product: ResolvedProduct, current: Mapping[str, Any], base: Any, fi
         ports = _merged_ports(product, list(current.get(family) or ()), plans, document.get(part) or [], part)
         if ports != (document.get(part) or []):
             document[part] = ports
+            if not ports:
+                del document[part]
     if document == original.written:
         return Written(_file_like(base.name, file), original.text)
     cleaned = {key: value for key, value in document.items() if value != [] or key in original.written}

@@ -70,7 +70,9 @@ def mapped(document: OdpsDocument, product_id: str | None = None) -> Mapped:
     modern = VERSIONS[document.product.api_version]
 
     def carried(raw: Any) -> Any:
-        """A text as the descriptor must write it to mean the same."""
+        """A text as the descriptor must write it to mean the same; nothing for one that says nothing."""
+        if isinstance(raw, str) and not raw.strip():
+            return None
         # Before 1.1 these characters were text, for which the descriptor has an escape.
         return raw if modern or not isinstance(raw, str) else raw.replace("${", "$${")
 
@@ -135,7 +137,8 @@ def _head(document: OdpsDocument, carried: Callable[[Any], Any], notes: list[str
 def _version(document: OdpsDocument, carried: Callable[[Any], Any], notes: list[str]) -> str:
     version = document.product.version
     if version is not None and re.match(VERSION_PATTERN, version) and not version.endswith("\n"):
-        return str(carried(document.written["version"])) if "${" in document.written["version"] else version
+        written = str(document.written["version"])
+        return (str(carried(written)) if "${" in written else version).removeprefix("v")
     loose = _LOOSE_VERSION.match(version or "")
     if loose is not None:
         return f"{loose[1]}.{loose[2] or 0}.0"
@@ -160,7 +163,7 @@ def _status(status: str | None, notes: list[str], *, deprecated: bool) -> str:
 
 def _owner(data: Mapping[str, Any], carried: Callable[[Any], Any]) -> dict[str, Any] | None:
     name = (data.get("team") or {}).get("name")
-    if not name or not name.strip():
+    if not carried(name):
         return None
     for channel in data.get("support") or []:
         if channel["channel"] == name and (email := _email(channel["url"])):
@@ -194,7 +197,8 @@ def described_as(
         for heading, key in SECTIONS.items()
         if description.get(key)
     ]
-    return str(carried("\n\n".join(part for part in parts if part))) or None
+    text = carried("\n\n".join(part for part in parts if part))
+    return str(text) if text else None
 
 
 def description_of(text: str) -> dict[str, str]:
@@ -228,11 +232,11 @@ def _ports(
     carried: Callable[[Any], Any],
     taken: set[str],
 ) -> list[PortPlan]:
-    names = [identifier(port.name) for port in ports]
+    names = _names(ports)
     plans = []
     for index, port in enumerate(ports):
         raw = document.written[part][index]
-        name = _port_name(names, index, port.version, "input" if part == "inputPorts" else "output", taken)
+        name = _port_name(names[index], index, "input" if part == "inputPorts" else "output", taken)
         taken.add(name)
         fields: dict[str, Any] = {"name": name, "type": DECLARED}
         if isinstance(port, OutputPort) and port.type:
@@ -246,11 +250,20 @@ def _ports(
     return plans
 
 
-def _port_name(names: list[str], index: int, version: str | None, family: str, taken: set[str]) -> str:
-    name = names[index]
-    if names.count(name) > 1 and version:
-        major = identifier(version).removeprefix("v").partition("_")[0]
-        name = f"{name}_v{major}" if f"{name}_v{major}" not in taken else f"{name}_v{identifier(version)}"
+def _names(ports: Sequence[InputPort | OutputPort]) -> list[str]:
+    """Names of ports; ports of one name are told apart by their major version, or by all of it if they must be."""
+    names = [identifier(port.name) for port in ports]
+    versions = [identifier(port.version or "").removeprefix("v") for port in ports]
+    made = []
+    for name, version in zip(names, versions, strict=True):
+        same = [other.partition("_")[0] for one, other in zip(names, versions, strict=True) if one == name]
+        short = version.partition("_")[0]
+        suffix = short if same.count(short) == 1 else version
+        made.append(f"{name}_v{suffix}" if len(same) > 1 and suffix else name)
+    return made
+
+
+def _port_name(name: str, index: int, family: str, taken: set[str]) -> str:
     if not name or id_fault(name) is not None:
         name = f"{family}_{name or index + 1}"
     number = 2

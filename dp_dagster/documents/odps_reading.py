@@ -78,7 +78,7 @@ def read_odps(path: Path) -> OdpsDocument:
         problems.append(
             document.problem(("apiVersion",), f"{_brief(version)} is not a version that is read", choices)
         )
-    problems += _empty_variables(document)
+    problems += _reference_problems(document)
     problems += _Checker(document, modern=modern is not False).problems()
     product: Product | None = None
     try:
@@ -112,10 +112,13 @@ def _refuse_foreign(document: Document) -> None:
         )
 
 
-def _empty_variables(document: Document) -> list[Problem]:
-    """A variable that is set to nothing is an error in ODPS, where the reference has no default."""
+def _reference_problems(document: Document) -> list[Problem]:
+    """What ODPS asks of references beyond what descriptors do: no empty value without a default, no escapes."""
     problems = []
     for keys, mark in document.leaves():
+        if mark.interpolated and "$${" in (mark.text or ""):
+            message = "$${ is a dollar sign and a reference for some tools, and an escape for others"
+            problems.append(document.problem(keys, message, "leave one of the dollar signs out"))
         for name in _BARE_REFERENCE.findall(mark.text or "") if mark.interpolated else ():
             if os.environ.get(name) == "":
                 fix = f"give it a value, or a default: ${{{name}:-…}}"

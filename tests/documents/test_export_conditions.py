@@ -2,78 +2,16 @@
 
 from __future__ import annotations
 
-import random
-import string
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-
 import duckdb
 import polars as pl
 import pytest
-from contract_texts import EVERYTHING, SEVERAL
+from contract_texts import EVERYTHING, SEVERAL, random_rows
 
-from dp_dagster.contracts.canonical import polars_type
 from dp_dagster.contracts.evaluate import evaluate
 from dp_dagster.contracts.load import load_contract
 from dp_dagster.documents.expressions import UnsaidError, expression_sql
 from dp_dagster.documents.patterns import anchored, escaped, portable
 from dp_dagster.documents.sql_conditions import condition
-
-ROWS = 400
-WORDS = [
-    "",
-    "AB1",
-    "ab1",
-    "no",
-    "it's",
-    "a.b$",
-    "axb$",
-    "xyz",
-    "YES",
-    "yes!",
-    "abc",
-    "EWR",
-    "cancelled",
-    "ÄÖ",
-    "a\nb",
-]
-
-
-def values(kind: str, rng: random.Random) -> list:
-    def one():  # noqa: PLR0911 - one return for each type
-        if rng.random() < 0.15:
-            return None
-        if kind == "bool":
-            return rng.random() < 0.5
-        if kind.startswith("int"):
-            return rng.choice([-1, 0, 1, 2, 3, 13, 50, 100, rng.randint(-(2**6), 2**6)])
-        if kind.startswith("float"):
-            return rng.choice(
-                [0.0, -0.0, 0.5, 1.0, 1.5, 50.0, float("nan"), float("inf"), float("-inf"), rng.random()]
-            )
-        if kind.startswith("decimal"):
-            return Decimal(rng.choice([0, 13, 100, 101, -1, rng.randint(-500, 500)])) + Decimal(
-                rng.choice(["0.00", "0.10"])
-            )
-        if kind == "string":
-            return rng.choice([*WORDS, "".join(rng.choices(string.ascii_letters, k=3))])
-        if kind == "date":
-            return date(2019, 12, 20) + timedelta(days=rng.randint(0, 40))
-        return datetime(2029, 12, 20, tzinfo=UTC if "UTC" in kind else None) + timedelta(
-            hours=rng.randint(0, 400)
-        )
-
-    return [one() for _ in range(ROWS)]
-
-
-def table(contract, seed: int) -> pl.DataFrame:
-    rng = random.Random(seed)
-    return pl.DataFrame(
-        [
-            pl.Series(column.name, values(column.type, rng), dtype=polars_type(column.type), strict=False)
-            for column in contract.columns
-        ]
-    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -94,7 +32,7 @@ def test_duckdb_counts_the_same_failing_rows(tmp_path, name, seed):
     contract = type(contract)(**{**vars(contract), "columns": tuple(simple), "rules": rules})
     types = {column.name: column.type for column in simple}
     file = str(tmp_path / "rows.parquet")
-    table(contract, seed).write_parquet(file)
+    random_rows(contract, seed).write_parquet(file)
     found = {one.rule_id: one.failures for one in evaluate(contract, [file], product_root=tmp_path).results}
     compared = 0
     with duckdb.connect() as connection:

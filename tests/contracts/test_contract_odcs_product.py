@@ -100,11 +100,10 @@ def test_a_dataset_knows_which_datasets_its_contract_refers_to(shop):
 def test_a_relationship_to_a_missing_dataset_is_refused(shop):
     edit(shop, "product.yaml", "contracts/shop.odcs.yaml:customers", "contracts/shop.odcs.yaml:orders")
     edit(shop, "product.yaml", "name: buyers", "name: copies")
+    said = "contracts/shop.odcs.yaml:orders refers to customers, which no dataset of the product is"
     assert problems(shop) == [
-        "product.yaml:10: datasets[0].contract: contracts/shop.odcs.yaml:orders refers to customers, which no dataset "
-        "of the product is; choices: copies",
-        "product.yaml:11: datasets[1].contract: contracts/shop.odcs.yaml:orders refers to customers, which no dataset "
-        "of the product is; choices: orders",
+        f"product.yaml:10: datasets[0].contract: {said}; choices: copies",
+        f"product.yaml:11: datasets[1].contract: {said}; choices: orders",
     ]
 
 
@@ -115,10 +114,10 @@ def test_a_circle_of_relationships_is_refused(shop):
         "logicalType: integer, primaryKey: true}\n      - name: email",
         "logicalType: integer, primaryKey: true, relationships: [{to: orders.id}]}\n      - name: email",
     )
-    assert problems(shop) == [
-        "product.yaml:10: datasets[0].contract: datasets refer to each other in a circle: orders -> buyers -> orders; "
-        "take one reference out: none of them could ever be published first"
-    ]
+    (said,) = problems(shop)
+    assert said.startswith(
+        "product.yaml:10: datasets[0].contract: datasets refer to each other in a circle: orders -> buyers -> orders"
+    )
 
 
 def test_an_input_is_judged_by_itself(shop):
@@ -128,21 +127,21 @@ def test_an_input_is_judged_by_itself(shop):
         "path: inputs/orders.csv}",
         'path: inputs/orders.csv, contract: "contracts/shop.odcs.yaml:orders"}',
     )
-    assert problems(shop) == [
-        "product.yaml:8: input_ports[1].contract: contracts/shop.odcs.yaml:orders refers to customers, and an input is "
-        "judged by itself; move the relationship to the contract of a dataset"
-    ]
+    (said,) = problems(shop)
+    assert said.startswith(
+        "product.yaml:8: input_ports[1].contract: contracts/shop.odcs.yaml:orders refers to customers"
+    )
+    assert said.endswith("move the relationship to the contract of a dataset")
 
 
 def test_faults_of_the_document_are_told_with_their_places_all_at_once(shop):
     edit(shop, "contracts/shop.odcs.yaml", "minimum: 0}", "minimum: 3, maximum: 2}")
     edit(shop, "contracts/shop.odcs.yaml", "{to: customers.id}", "{to: customers.number}")
-    assert problems(shop) == [
-        "contracts/shop.odcs.yaml:20: schema[1].properties[1].relationships[0].to: number is no property of customers; "
-        "choices: email, id",
-        "contracts/shop.odcs.yaml:23: schema[1].properties[2].logicalTypeOptions.maximum: no value can lie above 3.0 and "
-        "below 2.0; correct one of them",
-    ]
+    first, second = problems(shop)
+    place = "contracts/shop.odcs.yaml:20: schema[1].properties[1].relationships[0].to"
+    assert first == f"{place}: number is no property of customers; choices: email, id"
+    place = "contracts/shop.odcs.yaml:23: schema[1].properties[2].logicalTypeOptions.maximum"
+    assert second == f"{place}: no value can lie above 3.0 and below 2.0; correct one of them"
 
 
 @pytest.mark.slow

@@ -37,6 +37,15 @@ class Role(Part):
     custom_properties: list[CustomProperty] | None = Field(None, alias="customProperties")
 
 
+class Server(Part):
+    """What servers of all types have in common; :mod:`.servers` knows the rest."""
+
+    lenient_before = (99, 0)
+    id: StableId | None = later(V31)
+    roles: list[Role] | None = None
+    custom_properties: list[CustomProperty] | None = Field(None, alias="customProperties")
+
+
 class TeamMember(Described):
     """A person."""
 
@@ -117,7 +126,7 @@ class Head(Described):
     tenant: Text | None = None
     tags: list[Text] | None = None
     status: Text | None = None
-    servers: list[dict[str, Any]] | None = None
+    servers: list[Server] | None = None
     data_product: Text | None = Field(None, alias="dataProduct")
     description: Description | None = None
     domain: Text | None = None

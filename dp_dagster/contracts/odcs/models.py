@@ -326,3 +326,6 @@ class SchemaObject(Element):
     data_granularity: Text | None = Field(None, alias="dataGranularityDescription")
     properties: list[Property] | None = None
     context: ContextField = later(V32)
+
+
+MapTypes.model_rebuild()  # names Property, which stands below it

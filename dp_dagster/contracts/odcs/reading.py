@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from dp_dagster.contracts.odcs.head import Head, Team, TeamMember
-from dp_dagster.contracts.odcs.models import Part, Property, Quality
+from dp_dagster.contracts.odcs.models import Context, Part, Property, Quality
 from dp_dagster.contracts.odcs.servers import server_problems
 from dp_dagster.contracts.odcs.shapes import property_problems, quality_problems
 from dp_dagster.descriptor.document import parse, read_text
@@ -71,10 +71,15 @@ def read_odcs(path: Path) -> OdcsDocument:
         document = parse(read_text(path, label), label, interpolation=False)
     except DescriptorError as error:
         raise ContractDocumentError(error.problems) from error
-    return _checked(document)
+    return check_odcs(document)
 
 
-def _checked(document: Document) -> OdcsDocument:
+def check_odcs(document: Document) -> OdcsDocument:
+    """Check the shape of a document that has been parsed.
+
+    Raises:
+        ContractDocumentError: with every problem of its shape.
+    """
     data = document.data
     if not isinstance(data, dict):
         raise ContractDocumentError(
@@ -183,7 +188,8 @@ class _Checker:
                 continue
             if value is None and key not in _NULLABLE:
                 self.add((*keys, key), "is empty", "write a value, or leave the key out")
-            below = _part_of(info.annotation)
+            # A context is text or a part.
+            below = Context if key == "context" else _part_of(info.annotation)
             if below is None:
                 continue
             if isinstance(value, dict):

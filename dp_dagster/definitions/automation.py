@@ -15,7 +15,7 @@ from dp_dagster.definitions import keys
 from dp_dagster.definitions.lag import LAG_CHECK, judge_lag, lag_check_spec
 from dp_dagster.definitions.orphans import reconcile
 from dp_dagster.errors import InputError, OperatorError
-from dp_dagster.pipeline.lag import input_context
+from dp_dagster.pipeline.lag import input_context, inputs_on_show
 
 if TYPE_CHECKING:
     from dp_dagster.descriptor.refresh import RefreshRate
@@ -142,6 +142,13 @@ def _change_sensor(product: ResolvedProduct, job: dg.UnresolvedAssetJobDefinitio
                 skip_reason="nothing new at any input port",
                 asset_events=events,
                 cursor=json.dumps({**state, "lag": levels}),
+            )
+        if found == inputs_on_show(product):
+            # Somebody ran the product by hand: its ports show all that there is.
+            return dg.SensorResult(
+                skip_reason="the ports show the newest of every input port",
+                asset_events=events,
+                cursor=json.dumps({**state, "inputs": found, "lag": levels}),
             )
         number = int(state.get("number", 0)) + 1
         digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]

@@ -58,6 +58,17 @@ def watched_inputs(product: ResolvedProduct, port: ResolvedOutput) -> list[Resol
     return [product.input(name) for name in product.inputs_of(port.dataset.source)]
 
 
+def inputs_on_show(product: ResolvedProduct) -> dict[str, str] | None:
+    """Fingerprints of the inputs that all ports were made from; ``None`` where ports differ or one shows nothing."""
+    found: dict[str, str] = {}
+    for port in product.active_ports:
+        shown = _shown(product, port)
+        if not shown or any(found.get(name, value) != value for name, value in shown.items()):
+            return None
+        found |= shown
+    return found
+
+
 def _shown(product: ResolvedProduct, port: ResolvedOutput) -> dict[str, str]:
     """Fingerprints of the inputs that the version on show was made from."""
     from dp_dagster.storage import Table

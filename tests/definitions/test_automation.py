@@ -225,6 +225,18 @@ def test_files_that_are_new_or_changed_trigger_one_run_each(
     assert len(set(ticks.keys)) == 3, "Dagster takes a key only once"
 
 
+def test_what_was_run_by_hand_is_not_run_again(project: TestProject, instance: dg.DagsterInstance) -> None:
+    folder = write_orders(project, refresh="real-time")
+    assert run(folder, instance).success
+    ticks = Ticks(folder, instance)
+    assert ticks.requests() == 0
+    (folder / "data/orders.csv").write_text(GOOD + "4,dan,40\n")
+    assert run(folder, instance).success
+    assert ticks.skip_reason() == "the ports show the newest of every input port"
+    (folder / "data/orders.csv").write_text(GOOD + "4,dan,41\n")
+    assert ticks.requests() == 1
+
+
 def test_a_file_more_behind_a_pattern_triggers(project: TestProject, instance: dg.DagsterInstance) -> None:
     folder = write_orders(project, refresh="real-time")
     text = (folder / "product.yaml").read_text().replace("path: data/orders.csv", 'path: "data/*.csv"')

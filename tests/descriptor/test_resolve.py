@@ -183,8 +183,8 @@ DATASET = (
         (
             ", key: [shop], access: {mask: [note]}",
             (
-                "product.yaml:6: datasets[0].access: unknown key; known keys: contract, description, from, key, "
-                "name, quarantine, sort_by"
+                "product.yaml:6: datasets[0].access: unknown key; known keys: contract, deprecated, "
+                "description, from, key, name, quarantine, sort_by, versions"
             ),
         ),
     ],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
+import jsonschema
 import pytest
 import yaml
 from hypothesis import HealthCheck, given
@@ -254,6 +255,42 @@ def test_the_products_of_this_repository_survive(example, settings, tmp_path):
     assert {path.name: path.read_bytes() for path in file.parent.iterdir()} == {
         path.name: path.read_bytes() for path in again.parent.iterdir()
     }
+
+
+def test_a_contract_in_odcs_is_written_in_the_other_formats_too(source, settings, tmp_path):
+    contract = ORDERS + (
+        "      - {name: weight, logicalType: number, logicalTypeOptions: {minimum: 0, multipleOf: 0.5}}\n"
+        "      - {name: labels, logicalType: array, items: {logicalType: string, logicalTypeOptions: {maxLength: 3}},\n"
+        "         logicalTypeOptions: {maxItems: 2, uniqueItems: true}}\n"
+        "      - {name: place, logicalType: object, properties: [{name: zip, logicalType: string}]}\n"
+        "    quality:\n"
+        "      - {type: text, description: For people.}\n"
+        "      - {type: library, metric: rowCount, mustBeGreaterThan: 0}\n"
+    )
+    (source / "contracts" / "orders.odcs.yaml").write_text(contract)
+    _, product = imported(source / "orders.odps.yaml", tmp_path / "one", settings)
+    (schema,) = export_product(product, "jsonschema")
+    validator = jsonschema.Draft202012Validator(json.loads(schema.text))
+    good = {
+        "order_id": 2**40, "customer": "ada", "placed": "2024-01-01T00:00:00.000000+00:00", "weight": 1.5,
+        "labels": ["a", "abcd"], "place": {"zip": "1"},
+    }  # fmt: skip
+    validator.validate(good)
+    validator.validate(good | {"weight": "1.50", "labels": None})
+    for bad in (
+        {"customer": ""},
+        {"order_id": 1.5},
+        {"labels": ["a", "b", "c"]},
+        {"labels": ["a", "a"]},
+        {"place": 1},
+    ):
+        assert not validator.is_valid(good | bad), bad
+    (dbt,) = export_product(product, "dbt")
+    columns = {one["name"]: one for one in yaml.safe_load(dbt.text)["models"][0]["columns"]}
+    assert columns["place"]["data_type"] == 'STRUCT("zip" VARCHAR)'
+    for written in (schema, dbt):
+        assert any("labels" in note.subject for note in written.notes)
+        assert any("people" in note.reason or "text" in note.subject for note in written.notes)
 
 
 # -- what is changed after the import -------------------------------------------------------------------------

@@ -47,7 +47,7 @@ dev: install ## Start the Dagster UI and its daemon on http://127.0.0.1:3000
 .PHONY: test
 test: install ## Run all tests; installs Chromium and PostgreSQL for them where it may
 	@"$(BIN)/python" "$(ROOT)/tests/system_packages.py" --install
-	@cd "$(ROOT)" && "$(BIN)/python" -m pytest $(ARGS)
+	@cd "$(ROOT)" && "$(BIN)/python" -m pytest -n 2 --dist worksteal $(ARGS)
 
 .PHONY: test-fast
 test-fast: install ## Run the tests that start no other processes: seconds rather than minutes

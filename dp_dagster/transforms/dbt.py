@@ -22,6 +22,7 @@ class DbtConfig(KindConfig):
 
     models: str = Field(
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        max_length=200,
         description="Folder below `models/` of the dbt project. Each model in it becomes a transform.",
     )
     inputs: tuple[str, ...] | None = Field(

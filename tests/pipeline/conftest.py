@@ -17,3 +17,9 @@ if TYPE_CHECKING:
 def workshop(make_project: Callable[[], TestProject]) -> Workshop:
     """A project without products; :meth:`Workshop.product` adds them."""
     return Workshop(make_project().root)
+
+
+@pytest.fixture
+def make_workshop(make_project: Callable[[], TestProject]) -> Callable[[], Workshop]:
+    """Makes projects without products."""
+    return lambda: Workshop(make_project().root)

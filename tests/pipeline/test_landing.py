@@ -171,6 +171,16 @@ def test_an_absolute_file(workshop: Workshop, tmp_path: Path) -> None:
     assert landed_rows(reads(workshop, f"file://{tmp_path}/with%20space.csv", {})) == EXPECTED
 
 
+def test_absolute_files_by_a_pattern(workshop: Workshop, tmp_path: Path) -> None:
+    for number, content in enumerate((b"name,amount\nada,1\n", b"name,amount\nben,2\n")):
+        (tmp_path / f"part{number}.csv").write_bytes(content)
+    assert landed_rows(reads(workshop, f"file://{tmp_path}/part?.csv", {})) == EXPECTED
+
+
+def test_a_colon_makes_no_url(workshop: Workshop) -> None:
+    assert landed_rows(reads(workshop, "inputs/at 10:30.csv", {"inputs/at 10:30.csv": CSV})) == EXPECTED
+
+
 def test_a_remote_file(workshop: Workshop) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/dp_landing/a.csv.zip", zipped(a__csv=CSV))

@@ -82,27 +82,27 @@ class FilesInput(InputPort[FilesConfig]):
     def check(self, config: FilesConfig, product_root: Path) -> Iterable[Fault]:
         """The path must stay in the folder or be a URL, and its format must be known."""
         try:
-            parts = urlsplit(config.path)
+            parts, scheme = urlsplit(config.path), _scheme(config.path)
         except ValueError as error:
             yield Fault("path", f"{self.location(config)} is no URL: {error}", "correct it")
             return
         if "\0" in config.path:
             yield Fault("path", "holds a NUL character", "remove it")
-        elif not parts.scheme and Path(config.path).is_absolute():
+        elif not scheme and Path(config.path).is_absolute():
             yield Fault(
                 "path",
                 f"{config.path} is absolute",
                 f"write a path inside the product's folder, or the URL file://{config.path}",
             )
-        elif not parts.scheme and leaves_folder(config.path, product_root):
+        elif not scheme and leaves_folder(config.path, product_root):
             yield Fault(
                 "path",
                 f"{config.path} leads out of the product's folder",
                 "name a file inside the folder, or a URL such as file:///absolute/path",
             )
-        elif parts.scheme == "file" and (parts.netloc or not parts.path.strip("/")):
+        elif scheme == "file" and (parts.netloc or not parts.path.strip("/")):
             yield Fault("path", f"{config.path} names no file of this machine", "write file:///absolute/path")
-        elif parts.scheme == "package" and not parts.netloc.isidentifier():
+        elif scheme == "package" and not parts.netloc.isidentifier():
             yield Fault(
                 "path", f"{config.path} names no package", "write package://name/file, as one imports it"
             )
@@ -222,7 +222,7 @@ class FilesInput(InputPort[FilesConfig]):
             raise InputError(
                 f"{_what(context)}: no file at {self.location(config)}; looked for {base / pattern}"
             )
-        if not urlsplit(config.path).scheme:
+        if not _scheme(config.path):
             for path in paths:
                 # By a symbolic link: the folder is deployed as one unit, and holds all that it reads.
                 if leaves_folder(str(path.relative_to(context.product_root)), context.product_root):
@@ -294,28 +294,34 @@ def _what(context: InputContext) -> str:
     return f"{context.product_id}/input/{context.port_name}"
 
 
+def _scheme(path: str) -> str:
+    """The scheme of a URL; empty for a path, which may hold a colon, too."""
+    # Without urlsplit, which refuses what is no good URL; the check says that better.
+    scheme, separator, _ = path.partition("://")
+    return scheme.lower() if separator else ""
+
+
 def _is_remote(path: str) -> bool:
-    return urlsplit(path).scheme not in {"", "file", "package"}
+    return _scheme(path) not in {"", "file", "package"}
 
 
 def _local_pattern(path: str, context: InputContext) -> tuple[Path, str]:
     """The folder that a path starts in, and the path or pattern below it."""
-    parts = urlsplit(path)
-    if parts.scheme == "file":
-        return Path("/"), unquote(parts.path).lstrip("/")
-    if parts.scheme == "package":
-        # find_spec of a top-level name does not import the package, which may not even import any more.
-        try:
-            spec = importlib.util.find_spec(parts.netloc)
-        except (ImportError, ValueError):
-            spec = None
-        if spec is None or not spec.submodule_search_locations:
-            raise InputError(
-                f"{_what(context)}: Python package {parts.netloc} is not installed; "
-                f"pip install {parts.netloc}"
-            )
-        root = Path(next(iter(spec.submodule_search_locations)))
-        if leaves_folder(parts.path.lstrip("/"), root):
-            raise InputError(f"{_what(context)}: {path} leads out of the package's folder")
-        return root, parts.path.lstrip("/")
-    return context.product_root, path
+    scheme = _scheme(path)
+    if not scheme:
+        return context.product_root, path
+    # By hand: in these URLs `?` is part of a pattern, and begins no query.
+    host, _, below = path.partition("://")[2].partition("/")
+    if scheme == "file":
+        return Path("/"), unquote(below)
+    # find_spec of a top-level name does not import the package, which may not even import any more.
+    try:
+        spec = importlib.util.find_spec(host)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"{_what(context)}: Python package {host} is not installed; pip install {host}")
+    root = Path(next(iter(spec.submodule_search_locations)))
+    if leaves_folder(below, root):
+        raise InputError(f"{_what(context)}: {path} leads out of the package's folder")
+    return root, below

@@ -1,0 +1,206 @@
+"""A working sample of every built-in kind."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import polars as pl
+
+from dp_dagster.storage.manifest import PortEntry, update_manifest
+from dp_dagster.testing import Faulty, InputSample, OutputSample, Secret, TransformSample, publish_version
+from dp_dagster.testing.published import CONTRACT, DATASET, ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dp_dagster.testing import Workplace
+
+# -- input ports ---------------------------------------------------------------------------------------------
+
+
+def files_input(workplace: Workplace) -> InputSample:
+    file = workplace.product_root / "rows.csv"
+    file.write_text("name,at\nada,10:00:00\nben,11:30:00\n")
+    secret = "http://ann:hunter2@localhost:1/rows.csv?token=hunter2"
+    return InputSample(
+        options={"path": "rows.csv"},
+        change=lambda: file.write_text("name,at\nada,10:00:00\nben,11:30:00\ncy,12:00:00\n"),
+        rows=2,
+        rows_after_change=3,
+        remove=file.unlink,
+        faulty=(
+            Faulty({"path": "../rows.csv"}, "path"),
+            Faulty({"path": "/rows.csv"}, "path"),
+            Faulty({"path": "file://rows.csv"}, "path"),
+            Faulty({"path": "package:///rows.csv"}, "path"),
+            Faulty({"path": "http://[rows.csv"}, "path"),
+            Faulty({"path": "rows.unknown"}, "path"),
+        ),
+        secrets=(Secret({"path": secret}, "hunter2"), Secret({"path": f"zip://a.csv::{secret}"}, "hunter2")),
+    )
+
+
+def parquet_input(workplace: Workplace) -> InputSample:
+    file = workplace.product_root / "rows.parquet"
+
+    def write(count: int) -> None:
+        pl.DataFrame({"number": list(range(count))}).write_parquet(file)
+
+    write(2)
+    return InputSample(
+        options={"path": "rows.parquet"},
+        change=lambda: write(3),
+        rows=2,
+        rows_after_change=3,
+        remove=file.unlink,
+    )
+
+
+def product_input(workplace: Workplace) -> InputSample:
+    settings, producer = workplace.settings, "producer"
+
+    def publish(batch: int) -> None:
+        snapshot = publish_version(settings, producer, batch)
+        entry = PortEntry(
+            kind="SQL",
+            dataset=DATASET,
+            area=snapshot.location.area,
+            version=snapshot.version,
+            published_at=snapshot.published_at.isoformat(),
+            projected_at=snapshot.published_at.isoformat(),
+            rows=snapshot.rows,
+            columns=tuple(asdict(column) for column in CONTRACT.columns),
+        )
+        update_manifest(
+            settings.storage, producer, lambda manifest: manifest.with_port(1, "vw_numbers", entry)
+        )
+
+    publish(1)
+    return InputSample(
+        options={"port": f"{producer}.vw_numbers@1"},
+        change=lambda: publish(2),
+        rows=ROWS,
+        rows_after_change=ROWS,
+        remove=(Path(settings.storage) / producer / "manifest.json").unlink,
+    )
+
+
+# -- output ports --------------------------------------------------------------------------------------------
+
+
+def read_catalog(address: str, metadata: dict[str, Any]) -> list[tuple[Any, ...]]:
+    with duckdb.connect(metadata["catalog"], read_only=True) as connection:
+        return connection.sql(f"from {address}").fetchall()
+
+
+def read_file(address: str, metadata: dict[str, Any]) -> list[tuple[Any, ...]]:
+    readers: dict[str, Callable[..., pl.DataFrame]] = {
+        "parquet": pl.read_parquet,
+        "csv": pl.read_csv,
+        "arrow": pl.read_ipc,
+        "delta": pl.read_delta,
+    }
+    return readers[metadata["format"]](address).rows()
+
+
+def sql_output(workplace: Workplace) -> OutputSample:
+    return OutputSample(
+        options={},
+        read=read_catalog,
+        faulty=(
+            Faulty({"endpoint": "oracle://host/db"}, "endpoint"),
+            Faulty({"endpoint": "http://["}, "endpoint"),
+        ),
+        secrets=(
+            Secret({"endpoint": "oracle://ann:hunter2@host/db"}, "hunter2"),
+            Secret({"endpoint": "postgresql://ann:hunter2@host/db"}, "hunter2"),
+        ),
+    )
+
+
+def files_output(file_format: str) -> Callable[[Workplace], OutputSample]:
+    def sample(workplace: Workplace) -> OutputSample:
+        return OutputSample(options={"format": file_format}, read=read_file)
+
+    return sample
+
+
+# -- transforms ----------------------------------------------------------------------------------------------
+
+
+def sql_transform(workplace: Workplace) -> TransformSample:
+    for name, query in {
+        "good.sql": "select number, 1::hugeint as one from numbers",
+        "unbound.sql": "select nothing from numbers",
+        "unparsed.sql": "select from where",
+    }.items():
+        (workplace.product_root / name).write_text(query)
+    return TransformSample(
+        options={"path": "good.sql"},
+        rows=[(1, 1), (2, 1), (3, 1)],
+        failing={name: {"path": name} for name in ("unbound.sql", "unparsed.sql", "absent.sql")},
+        faulty=(Faulty({"path": "../good.sql"}, "path"), Faulty({"path": "absent.sql"}, "path")),
+    )
+
+
+def python_transform(workplace: Workplace) -> TransformSample:
+    folder = workplace.product_root / "transforms"
+    folder.mkdir()
+    (folder / "helper.py").write_text("QUERY = 'select number, text from numbers'\n")
+    (folder / "good.py").write_text(
+        "from .helper import QUERY\n\n\ndef good(connection):\n    return connection.sql(QUERY).pl().lazy()\n"
+    )
+    (folder / "raising.py").write_text("def good(connection):\n    return {}['x']\n")
+    (folder / "wrong.py").write_text("def good(connection):\n    return 5\n")
+    (folder / "unparsed.py").write_text("def good(:\n")
+    return TransformSample(
+        options={"function": "transforms/good.py:good", "inputs": ["numbers"]},
+        rows=[(1, "one"), (2, "it's"), (3, None)],
+        failing={
+            f"transforms/{name}.py": {"function": f"transforms/{name}.py:good"}
+            for name in ("raising", "wrong", "unparsed")
+        },
+        faulty=(
+            Faulty({"function": "transforms/good.py:absent"}, "function"),
+            Faulty({"function": "transforms/absent.py:good"}, "function"),
+            Faulty({"function": "../good.py:good"}, "function"),
+            Faulty({"function": "transforms/unparsed.py:good"}, "function"),
+        ),
+    )
+
+
+def dbt_transform(workplace: Workplace) -> TransformSample:
+    project = workplace.settings.project_root / "dbt_project"
+    for name, text in {
+        "dbt_project.yml": "name: sample\n",
+        "profiles.yml": "sample: {}\n",
+        "models/shop/totals.sql": "select * from {{ source('input', 'numbers') }}\n",
+        "models/shop/schema.yml": "version: 2\n",
+        "macros/words.sql": "{% macro words() %}{% endmacro %}\n",
+    }.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    (project / "models/empty").mkdir()
+    return TransformSample(
+        options={"models": "shop"},
+        rows=None,
+        failing={},
+        faulty=(Faulty({"models": "absent"}, "models"), Faulty({"models": "empty"}, "models")),
+    )
+
+
+#: Family and kind to its samples, by a name for each; a kind that is not here fails the suite.
+SAMPLES: dict[tuple[str, str], dict[str, Callable[[Workplace], Any]]] = {
+    ("input_ports", "FILES"): {"landed": files_input, "in place": parquet_input},
+    ("input_ports", "PRODUCT"): {"": product_input},
+    ("output_ports", "SQL"): {"": sql_output},
+    ("output_ports", "FILES"): {
+        file_format: files_output(file_format) for file_format in ("parquet", "csv", "arrow", "delta")
+    },
+    ("transforms", "SQL"): {"": sql_transform},
+    ("transforms", "PYTHON"): {"": python_transform},
+    ("transforms", "DBT"): {"": dbt_transform},
+}

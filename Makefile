@@ -50,8 +50,8 @@ test: install ## Run all tests; installs Chromium and PostgreSQL for them where 
 	@cd "$(ROOT)" && "$(BIN)/python" -m pytest -n 2 --dist worksteal $(ARGS)
 
 .PHONY: test-fast
-test-fast: install ## Run the tests that start no other processes: seconds rather than minutes
-	@cd "$(ROOT)" && "$(BIN)/python" -m pytest -m "not slow" $(ARGS)
+test-fast: install ## Run the tests that start no other processes: a minute or two
+	@cd "$(ROOT)" && "$(BIN)/python" -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
 .PHONY: lint
 lint: install ## Check style, format and types

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dp_dagster.descriptor.names import id_fault
 from dp_dagster.documents.expressions import UnsaidError
+from dp_dagster.documents.odcs import document_name
 from dp_dagster.documents.sql_conditions import condition
 from dp_dagster.documents.types import shape_of, sql_type
 from dp_dagster.documents.written import Note, Written
@@ -27,11 +28,14 @@ _NO_TEST = "dbt itself has no test for it that only warns"
 def export_dbt(product: ResolvedProduct, dataset: ResolvedDataset) -> Written:
     """The schema of the model that a dataset is made by; a model that dbt does not make yet is named after it."""
     makers = (one for one in product.transforms if dataset.source in one.provides)
-    model = next((dataset.source for one in makers if one.transform.runs_in == "dbt"), dataset.name)
+    model = next(
+        (dataset.source for one in makers if one.transform.runs_in == "dbt"),
+        document_name(dataset).replace(".", "_"),
+    )
     described = dataset.declaration.description or dataset.contract.description
     written, notes = model_schema(dataset.contract, model, dataset.key, described)
     text = yaml_text({"version": 2, "models": [written]})
-    return Written(f"{dataset.name}.dbt.yml", text, notes)
+    return Written(f"{document_name(dataset)}.dbt.yml", text, notes)
 
 
 def model_schema(

@@ -13,6 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from dp_dagster.documents.odcs import document_name
 from dp_dagster.documents.patterns import anchored, escaped, portable
 from dp_dagster.documents.types import Shape, shape_of
 from dp_dagster.documents.written import Note, Written
@@ -34,11 +35,12 @@ _UNORDERED = "JSON Schema orders numbers only"
 def export_json_schema(product: ResolvedProduct, dataset: ResolvedDataset) -> Written:
     """The schema of a dataset's rows."""
     schema, notes = row_schema(dataset.contract)
-    title = f"{product.id}.{dataset.name}"
+    name = document_name(dataset)
+    title = f"{product.id}.{name}"
     described = dataset.declaration.description or dataset.contract.description
     head = {"$schema": DIALECT, "title": title} | ({"description": described} if described else {})
     text = json.dumps({**head, **schema}, indent=2, ensure_ascii=False) + "\n"
-    return Written(f"{dataset.name}.schema.json", text, notes)
+    return Written(f"{name}.schema.json", text, notes)
 
 
 def row_schema(contract: Contract) -> tuple[dict[str, Any], tuple[Note, ...]]:

@@ -46,16 +46,25 @@ _LOGICAL = {
 _SEVERITIES = {"error": "error", "warn": "warning"}
 
 
-def contract_id(product_id: str, dataset: str) -> str:
-    """The id of a dataset's contract, where the contract brings none."""
-    return f"{product_id}.{dataset}"
+def contract_id(product: ResolvedProduct, dataset: ResolvedDataset) -> str:
+    """The id of a dataset's contract: that of the ODCS document if it is one, else made of both names."""
+    if dataset.contract.format != "odcs":
+        return f"{product.id}.{document_name(dataset)}"
+    from dp_dagster.contracts.odcs.reading import read_odcs
+
+    return str(read_odcs(source_file(product, dataset.contract)).document.data["id"])
+
+
+def document_name(dataset: ResolvedDataset) -> str:
+    """What files about a dataset are called: its name, with the major version of one that is kept live."""
+    return dataset.label.replace("@", ".v")
 
 
 def export_odcs(product: ResolvedProduct, dataset: ResolvedDataset) -> Written:
     """The contract of a dataset. One that is an ODCS document is handed over as it is, under its own name."""
     if dataset.contract.format == "odcs":
         return kept_contract(source_file(product, dataset.contract))
-    file = f"{dataset.name}.odcs.yaml"
+    file = f"{document_name(dataset)}.odcs.yaml"
     document, notes = odcs_document(product, dataset)
     return Written(file, yaml_text(document), notes)
 
@@ -87,15 +96,21 @@ def odcs_document(
     table, notes = schema_object(dataset.contract, dataset.name, dataset.key, dataset.declaration.description)
     port = next((one for one in product.ports if one.dataset is dataset), None)
     levels = sla_properties(port.sla, port.refresh) if port is not None else []
+    ending = dataset.deprecated
+    if ending is not None:
+        levels.append({"property": "endOfSupport", "value": ending.sunset.isoformat()})
+        if ending.note:
+            levels[-1]["description"] = ending.note
+    version = product.version if dataset.is_current else str(dataset.major)
     purpose = dataset.contract.description
     maps = any("map<" in column.type for column in dataset.contract.columns)
     document: dict[str, Any] = {
         "apiVersion": API_VERSION_WITH_MAPS if maps else API_VERSION,
         "kind": "DataContract",
-        "id": contract_id(product.id, dataset.name),
+        "id": contract_id(product, dataset),
         "name": dataset.name,
-        "version": dataset.contract.version or product.version,
-        "status": declared.status,
+        "version": dataset.contract.version or version,
+        "status": "deprecated" if ending is not None else declared.status,
         "domain": declared.domain,
         "dataProduct": product.id,
         "description": {"purpose": purpose} if purpose else None,

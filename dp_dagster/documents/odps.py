@@ -49,6 +49,8 @@ def export_odps(product: ResolvedProduct) -> Written:
     for part, family in (("inputPorts", "input_ports"), ("outputPorts", "output_ports")):
         if current.get(family):
             document[part] = [_port(product, port, part) for port in current[family]]
+    if older := _older_ports(product):
+        document["outputPorts"] += older
     notes = _notes(product)
     return Written(file, yaml_text(_ordered(document)), notes)
 
@@ -199,23 +201,29 @@ def _port(product: ResolvedProduct, port: Mapping[str, Any], part: str) -> dict[
         made["type"] = port["type"]
         made["version"] = product.version
         del own["type"]
-        dataset = next((one for one in product.ports if one.name == port["name"]), None)
-        if dataset is not None and dataset.dataset is not None:
-            made["contractId"] = _contract_id(product, dataset.dataset.name)
+        resolved = next(one for one in product.ports if one.name == port["name"] and one.is_current)
+        if resolved.dataset is not None:
+            made["contractId"] = contract_id(product, resolved.dataset)
     elif port.get("description"):
         own["description"] = port["description"]
     _write_own(made, own)
     return made
 
 
-def _contract_id(product: ResolvedProduct, dataset: str) -> str:
-    contract = product.dataset(dataset).contract
-    if contract.format != "odcs":
-        return contract_id(product.id, dataset)
-    from dp_dagster.contracts.odcs.reading import read_odcs
-    from dp_dagster.documents.odcs import source_file
-
-    return str(read_odcs(source_file(product, contract)).document.data["id"])
+def _older_ports(product: ResolvedProduct) -> list[dict[str, Any]]:
+    """The ports of older major versions that are still live; ODPS lists each version of a port."""
+    made = []
+    for port in product.ports:
+        if port.is_current or port.dataset is None:
+            continue
+        ending = port.dataset.deprecated
+        document: dict[str, Any] = {"deprecated": True} if ending is not None else {}
+        document |= {"name": port.name, "type": port.declaration.type, "version": str(port.major)}
+        document["contractId"] = contract_id(product, port.dataset)
+        if ending is not None:
+            document["customProperties"] = [{"property": "sunset", "value": ending.sunset.isoformat()}]
+        made.append(document)
+    return made
 
 
 # -- a product that was imported --------------------------------------------------------------------------
@@ -250,6 +258,9 @@ def _changed(product: ResolvedProduct, current: Mapping[str, Any], base: Any, fi
             document[part] = ports
             if not ports:
                 del document[part]
+    known = {(port["name"], port.get("version")) for port in document.get("outputPorts") or []}
+    if older := [port for port in _older_ports(product) if (port["name"], port["version"]) not in known]:
+        document["outputPorts"] = [*(document.get("outputPorts") or []), *older]
     if document == original.written:
         return Written(_file_like(base.name, file), original.text)
     cleaned = {key: value for key, value in document.items() if value != [] or key in original.written}

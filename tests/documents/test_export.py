@@ -247,6 +247,49 @@ def test_a_dataset_that_a_dbt_model_makes_is_described_as_that_model(example_nam
     assert yaml.safe_load(written.text)["models"][0]["name"] == "customer_profiles"
 
 
+# -- older versions -------------------------------------------------------------------------------------------
+
+
+def test_older_versions_that_are_live_are_written_too(project, settings, violations):
+    folder = project.add_product()
+    text = (folder / "product.yaml").read_text().replace("version: 1.0.0", "version: 2.0.0")
+    older = (
+        'datasets:\n  - {name: totals, from: totals, contract: "contracts/totals.py:Totals", key: [shop], versions: '
+        '[{major: 1, from: totals_v1, contract: "contracts/totals.py:Totals", key: [shop], '
+        "deprecated: {sunset: 2099-01-31, note: use 2}}]}\n"
+    )
+    text = text.replace(text[text.index("datasets:") : text.index("output_ports:")], older)
+    text = text.replace(
+        "datasets:", "  - {name: totals_v1, type: SQL, path: transforms/totals_v1.sql}\ndatasets:"
+    )
+    (folder / "product.yaml").write_text(text)
+    (folder / "transforms" / "totals_v1.sql").write_text("select shop, amount from totals\n")
+    product = resolve(folder, settings)
+    contracts = {written.file: yaml.safe_load(written.text) for written in export_product(product, "odcs")}
+    assert set(contracts) == {"totals.odcs.yaml", "totals.v1.odcs.yaml"}
+    kept = contracts["totals.v1.odcs.yaml"]
+    assert (kept["id"], kept["version"], kept["status"]) == ("shops.totals.v1", "1", "deprecated")
+    assert {"property": "endOfSupport", "value": "2099-01-31", "description": "use 2"} in kept[
+        "slaProperties"
+    ]
+    document = yaml.safe_load(export_product(product, "odps")[0].text)
+    assert document["outputPorts"][1:] == [
+        {
+            "deprecated": True,
+            "name": "vw_totals",
+            "type": "SQL",
+            "version": "1",
+            "contractId": "shops.totals.v1",
+            "customProperties": [{"property": "sunset", "value": "2099-01-31"}],
+        }
+    ]
+    assert violations(document) == violations(kept) == []
+    assert {written.file for written in export_product(product, "dbt")} == {
+        "totals.dbt.yml",
+        "totals.v1.dbt.yml",
+    }
+
+
 # -- the command ----------------------------------------------------------------------------------------------
 
 

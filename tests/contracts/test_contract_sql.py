@@ -1,0 +1,144 @@
+"""Contracts as SQL: the same counts in DuckDB and PostgreSQL, and statements that Spark and Snowflake parse."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+import sqlglot
+
+from dp_dagster.contracts.model import Column, Contract, Rule
+from dp_dagster.contracts.sql.dialects import DIALECTS, CannotSayError, dialect_of
+from dp_dagster.contracts.sql.patterns import translated
+from dp_dagster.contracts.sql.statement import count_statement
+from dp_dagster.errors import UsageError
+from dp_dagster.testing.contracts import CASES, OTHER, TABLE, EvaluatorConformance, contract_of
+
+POSTGRES_TYPES = {
+    "int8": "smallint", "int64": "bigint", "float32": "real", "float64": "double precision",
+    "decimal(24,2)": "numeric(24,2)", "string": "text", "bool": "boolean", "date": "date", "timestamp": "timestamp",
+    "timestamp(UTC)": "timestamptz",
+}  # fmt: skip
+
+
+class TestDuckDB(EvaluatorConformance):
+    dialect = "duckdb"
+    unsaid = (*EvaluatorConformance.unsaid, "multiples of", "means something else")
+
+    def answer(self, statement, tables):
+        import duckdb
+
+        with duckdb.connect() as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            for name, frame in tables.items():
+                connection.register(name, frame.to_arrow())
+            return connection.execute(statement.sql).fetchone()
+
+
+@pytest.mark.slow
+@pytest.mark.needs("postgresql")
+class TestPostgres(EvaluatorConformance):
+    dialect = "postgres"
+    nested = False
+    unsaid = (*EvaluatorConformance.unsaid, "multiples of", "means something else")
+
+    @pytest.fixture(autouse=True)
+    def _server(self, postgresql_url):
+        self.address = postgresql_url.replace("+psycopg", "")
+
+    def answer(self, statement, tables):
+        import psycopg
+        from psycopg import sql
+
+        from dp_dagster.contracts.canonical import type_name
+
+        with psycopg.connect(self.address) as connection:
+            for name, frame in tables.items():
+                columns = [
+                    sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(POSTGRES_TYPES[type_name(kind)]))
+                    for column, kind in frame.schema.items()
+                ]
+                connection.execute(
+                    sql.SQL("create temporary table {} ({})").format(
+                        sql.Identifier(name), sql.SQL(", ").join(columns)
+                    )
+                )
+                copy = sql.SQL("copy {} from stdin").format(sql.Identifier(name))
+                with connection.cursor().copy(copy) as stream:
+                    for row in frame.iter_rows():
+                        stream.write_row(row)
+            return connection.execute(statement.sql).fetchone()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_each_statement_parses_in_its_dialect_and_counts_or_names_every_rule(dialect, case):
+    frame = pl.DataFrame({'a "b"': pl.Series([], dtype=case.type)})
+    contract = contract_of(case, frame)
+    statement = count_statement(contract, ("schema", TABLE), dialect=dialect, others={OTHER: ("x", OTHER)})
+    (parsed,) = sqlglot.parse(statement.sql, read=dialect)
+    assert isinstance(parsed, sqlglot.exp.Select)
+    assert len(parsed.expressions) == 1 + len(statement.counted)
+    said = {*statement.counted, *statement.not_evaluated, "row_count"}
+    assert said == {rule.id for rule in contract.rules}
+    assert all(statement.not_evaluated.values())
+
+
+def test_what_sql_cannot_say_is_named_and_never_passes():
+    rules = (
+        Rule("text", "unevaluated", (), {"reason": "for people"}, "warn", "table"),
+        Rule("own", "custom", ("x",), {"check": 0, "scope": "column"}),
+        Rule("word", "pattern", ("x",), {"regex": r"\w+", "mode": "search"}),
+    )
+    contract = Contract("c", "0", "odcs", "", (Column("x", "string"),), rules)
+    statement = count_statement(contract, ("t",), dialect="duckdb")
+    assert statement.not_evaluated == {
+        "text": "for people",
+        "own": "rules of kind custom are not written in SQL",
+        "word": r"\w means something else in duckdb, or nothing",
+    }
+    assert [one.passed for one in statement.results([0])] == [False] * 3
+
+
+def test_names_and_values_cannot_leave_their_quotes():
+    rules = (Rule("r", "equal", ('x" from y --',), {"value": "'; drop table t --"}),)
+    contract = Contract("c", "0", "odcs", "", (Column('x" from y --', "string"),), rules)
+    for dialect in DIALECTS:
+        statement = count_statement(contract, ('t"; --',), dialect=dialect)
+        (parsed,) = sqlglot.parse(statement.sql, read=dialect)
+        assert {column.name for column in parsed.find_all(sqlglot.exp.Column)} == {'x" from y --'}
+        assert [table.name for table in parsed.find_all(sqlglot.exp.Table)] == ['t"; --']
+        assert "'; drop table t --" in [one.this for one in parsed.find_all(sqlglot.exp.Literal)]
+
+
+def test_an_unknown_dialect_is_refused():
+    with pytest.raises(UsageError, match="choices: duckdb, postgres, spark, snowflake"):
+        dialect_of("oracle")
+
+
+@pytest.mark.parametrize(
+    ("regex", "dialect", "expected"),
+    [
+        ("^a.$", "duckdb", r"\Aa[^\n]\z"),
+        ("^a.$", "postgres", r"\Aa[^\n]\Z"),
+        (r"[\d.]+", "spark", r"[\p{Nd}.]+"),
+        (r"\.\(", "snowflake", r"\.\("),
+        (r"a{2,255}", "postgres", "a{2,255}"),
+    ],
+)
+def test_patterns_are_translated(regex, dialect, expected):
+    assert translated(regex, DIALECTS[dialect]) == expected
+
+
+@pytest.mark.parametrize(
+    ("regex", "dialect"),
+    [
+        (r"\bx", "duckdb"),
+        (r"\d", "postgres"),
+        ("(?i)x", "spark"),
+        ("[[:alpha:]]", "duckdb"),
+        ("a{256}", "postgres"),
+    ],
+)
+def test_patterns_that_would_mean_something_else_are_refused(regex, dialect):
+    with pytest.raises(CannotSayError):
+        translated(regex, DIALECTS[dialect])

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 _DESCRIPTOR = """\
 api_version: dp_dagster/v1
-product_id: {id}
-name: {title}
+product_id: "{id}"
+name: "{title}"
 version: 0.1.0
 domain: example
-owner: {{team: {id}-team, email: {id}@example.com}}
+owner: {{team: "{id}-team", email: "{id}@example.com"}}
 description: |
   Orders by customer.
 
@@ -151,6 +151,9 @@ def write_product(folder: Path, product_id: str) -> None:
         "definitions.py": _DEFINITIONS,
         "README.md": _README.format(id=product_id, title=title),
     }
+    taken = [name for name in files if (folder / name).exists()]
+    if taken:
+        raise UsageError(f"{folder} holds {', '.join(taken)} already; choose another name, or move them away")
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

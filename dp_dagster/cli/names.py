@@ -38,6 +38,8 @@ def find_dataset(name: str) -> tuple[ResolvedProduct, ResolvedDataset]:
     from dp_dagster.settings import Settings
 
     product_id, dot, dataset = name.partition(".")
+    if not product_id:
+        raise UsageError(f"{name or 'an empty text'} names no dataset; write PRODUCT.DATASET, see dp list")
     product = find_product(product_id, Settings.load())
     if dot:
         return product, product.dataset(dataset)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 from dataclasses import dataclass, replace
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,14 +39,11 @@ def format_of(path: str, declared: Format | None) -> Format | None:
     """The format of a path or URL: as declared, else by its ending; ``None`` where neither says."""
     if declared is not None:
         return declared
-    try:
-        # Of nested URLs (zip://a.csv::s3://b.zip) the first one names the file.
-        first = path.split("::", 1)[0]
-        parts = urlsplit(first)
-    except ValueError:
-        return None
-    # `zip://a.csv` has the name where other URLs have the host.
-    name = PurePosixPath((parts.path if parts.scheme else first) or parts.netloc)
+    # Of nested URLs (zip://a.csv::s3://b.zip) the first one names the file.
+    first = path.split("::", 1)[0]
+    scheme, separator, _ = first.partition("://")
+    is_local = not separator or scheme in {"file", "package"}
+    name = PurePosixPath(first if is_local else re.split(r"[?#]", first, maxsplit=1)[0])
     while name.suffix.lower() in _COMPRESSED:
         name = name.with_suffix("")
     return _FORMAT_BY_ENDING.get(name.suffix.lower())

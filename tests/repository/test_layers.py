@@ -39,6 +39,7 @@ LAYERS = (
     "components",
     "project_location",
     "cli",
+    "testing",
 )
 #: Layers that may import dagster and its plugins.
 DAGSTER = {"definitions", "components", "project_location", "__init__"}

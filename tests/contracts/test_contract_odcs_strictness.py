@@ -139,7 +139,7 @@ def document(version):
         properties[0] |= {"enum": [enumeration, {"value": 2}], "semanticType": "column", "deprecated": True}
         properties[0]["synonyms"] = [synonym]
         properties += [
-            {"name": "pairs", "logicalType": "map", 
+            {"name": "pairs", "logicalType": "map",
              "map": {"key": {"logicalType": "string"}, "value": {"logicalType": "date"}}},
             {
                 "name": "vector", "logicalType": "vector",

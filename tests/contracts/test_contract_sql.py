@@ -1,4 +1,4 @@
-"""Contracts as SQL: the same counts in DuckDB and PostgreSQL, and statements that Spark and Snowflake parse."""
+"""Contracts as SQL: the same counts in DuckDB, PostgreSQL and Spark, and statements that Snowflake parses."""
 
 from __future__ import annotations
 
@@ -67,6 +67,41 @@ class TestPostgres(EvaluatorConformance):
                     for row in frame.iter_rows():
                         stream.write_row(row)
             return connection.execute(statement.sql).fetchone()
+
+
+@pytest.fixture(scope="module")
+def spark():
+    """A session of Spark Connect with Sail, which needs no JVM."""
+    from pysail.spark import SparkConnectServer
+    from pyspark.sql import SparkSession
+
+    server = SparkConnectServer()
+    server.start()
+    _, port = server.listening_address
+    session = SparkSession.builder.remote(f"sc://localhost:{port}").getOrCreate()
+    session.conf.set("spark.sql.session.timeZone", "UTC")
+    yield session
+    session.stop()
+    server.stop()
+
+
+@pytest.mark.slow
+class TestSpark(EvaluatorConformance):
+    """Spark SQL, run by Sail over Spark Connect."""
+
+    dialect = "spark"
+    unsaid = (*EvaluatorConformance.unsaid, "multiples of", "means something else")
+
+    @pytest.fixture(autouse=True)
+    def _place(self, spark, tmp_path):
+        self.session, self.folder = spark, tmp_path
+
+    def answer(self, statement, tables):
+        for name, frame in tables.items():
+            file = self.folder / f"{name}.spark.parquet"
+            frame.write_parquet(file)
+            self.session.read.parquet(str(file)).createOrReplaceTempView(name)
+        return tuple(self.session.sql(statement.sql).collect()[0])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -62,6 +62,9 @@ def table(
     )
     for column in made.columns:
         column.overflow = "fold"
+    if made.columns:
+        # The name of a thing stays whole; the rest may be folded.
+        made.columns[0].no_wrap = True
     for row in rows:
         made.add_row(*(cell if hasattr(cell, "__rich_console__") else Text(str(cell)) for cell in row))
     return made

@@ -115,6 +115,8 @@ def _link_or_copy(source: Path, target: Path) -> None:
     # A published file never changes, so a second name for it costs nothing and survives a vacuum.
     try:
         os.link(source, target)
+        # Both names are one file: nobody shall write into what was published by way of the port.
+        target.chmod(0o444)
     except OSError:
         shutil.copyfile(source, target)
 

@@ -34,24 +34,8 @@ def list_products(*, as_json: AsJson = False) -> int:
         print_json(rows)
     elif rows:
         print_table(
-            ("product", "version", "status", "owner", "datasets", "published", "ports"),
-            [
-                (
-                    row["product_id"],
-                    row["version"],
-                    row["status"],
-                    row["owner"] or "",
-                    "\n".join([*row["datasets"], *(_older(one) for one in row["older_versions"])]),
-                    "\n".join(
-                        [
-                            *(_published(row["published"], name) for name in row["datasets"]),
-                            *(one["deprecated"] or "kept up" for one in row["older_versions"]),
-                        ]
-                    ),
-                    ", ".join(row["output_ports"]),
-                )
-                for row in rows
-            ],
+            ("product", "status", "owner", "dataset", "version", "rows", "published (UTC)"),
+            [line for row in rows for line in _lines(row)],
         )
     else:
         typer.echo(f"no products: {', '.join(settings.products)} matches nothing in {settings.project_root}")
@@ -108,14 +92,23 @@ def _row(path: Path, settings: Settings) -> tuple[dict[str, Any], str]:
     return row, ""
 
 
-def _older(version: dict[str, Any]) -> str:
-    return f"{version['dataset']}@{version['major']}"
+def _lines(row: dict[str, Any]) -> list[tuple[object, ...]]:
+    """A line for each dataset, the product told on the first one only."""
+    cells: list[tuple[object, ...]] = [
+        (name, *_published(row["published"].get(name))) for name in row["datasets"]
+    ]
+    cells += [
+        (f"{one['dataset']}@{one['major']}", "", "", one["deprecated"] or "kept up")
+        for one in row["older_versions"]
+    ]
+    told = (f"{row['product_id']} {row['version']}".strip(), row["status"], row["owner"] or "")
+    return [
+        (*(told if number == 0 else ("", "", "")), *line)
+        for number, line in enumerate(cells or [("", "", "", "")])
+    ]
 
 
-def _published(published: dict[str, Any], dataset: str) -> str:
-    entry = published.get(dataset)
+def _published(entry: dict[str, Any] | None) -> tuple[str, str, str]:
     if entry is None:
-        return "never"
-    return (
-        f"version {entry['version']}, {entry['rows']:,} rows, {entry['published_at'][:16].replace('T', ' ')}"
-    )
+        return "", "", "never"
+    return str(entry["version"]), f"{entry['rows']:,}", entry["published_at"][:16].replace("T", " ")

@@ -547,3 +547,125 @@ def test_a_compiled_document_is_kept_until_it_changes(tmp_path):
     changed = load_contract("contracts/shop.odcs.yaml:orders", product_root=tmp_path, cache_directory=cache)
     assert changed.hash != first.hash
     assert changed.rule("not_null_region")
+
+
+# -- refusals ----------------------------------------------------------------------------------------------
+
+REFUSED = [
+    ("logicalType: text", "logicalType: text is no logical type here; choices:"),
+    (
+        "logicalTypeOptions: {minLength: 1}",
+        "says more about a logicalType that is not named; add `logicalType: …`",
+    ),
+    ("description: x", "says nothing of its type; add a logicalType"),
+    ("physicalType: geometry", "physicalType geometry is not known; add a logicalType"),
+    (
+        "logicalType: string, logicalTypeOptions: {minimum: 1}",
+        "minimum: is no option of logicalType string; options:",
+    ),
+    (
+        "logicalType: string, logicalTypeOptions: {minLength: 3, maxLength: 2}",
+        "minLength: 3 is above maxLength 2",
+    ),
+    (
+        "logicalType: integer, logicalTypeOptions: {minimum: 3, maximum: 2}",
+        "maximum: no value can lie above 3 and below 2",
+    ),
+    (
+        "logicalType: integer, logicalTypeOptions: {format: i8, minimum: 200}",
+        "no value can lie above 200 and below 127",
+    ),
+    ("logicalType: date, logicalTypeOptions: {minimum: soon}", "minimum: soon is no ISO 8601 date"),
+    ("logicalType: string, logicalTypeOptions: {pattern: '('}", "pattern: is no regular expression"),
+    (
+        "logicalType: string, logicalTypeOptions: {pattern: '(a)\\1'}",
+        "look-around and back-references are not supported",
+    ),
+    (
+        "logicalType: integer, enum: [{value: x}]",
+        "enum[0].value: 'x' cannot be compared with a column of type int64",
+    ),
+    ("logicalType: array, unique: true", "unique: applies to whole columns of single values; remove it"),
+    ("logicalType: string, requird: true", "requird: unknown key; did you mean required?"),
+    ("logicalType: integer, relationships: [{to: nobody}]", "is no reference; write schema.property"),
+    ("logicalType: integer, relationships: [{to: things.y}]", "to: y is no property of things; choices: x"),
+    ("logicalType: string, quality: [{metric: nullValues}]", "has no comparison; write one of mustBe"),
+    (
+        "logicalType: string, quality: [{metric: nulls, mustBe: 0}]",
+        "metric: nulls is no metric; did you mean nullValues?",
+    ),
+    (
+        "logicalType: string, quality: [{metric: nullValues, mustBe: -1}]",
+        "mustBe: no number of rows can be equal -1",
+    ),
+    ("logicalType: string, quality: [{metric: nullValues, mustBeBetween: [2, 1]}]", "names 2 before 1"),
+    (
+        "logicalType: string, quality: [{metric: nullValues, mustBe: 1, unit: percents}]",
+        "unit: percents is no unit",
+    ),
+    ("logicalType: string, quality: [{metric: invalidValues, mustBe: 0}]", "does not say what is valid"),
+    (
+        "logicalType: string, quality: [{type: sql, query: drop table things, mustBe: 0}]",
+        "query: is a DROP statement",
+    ),
+    (
+        "logicalType: string, quality: [{type: sql, query: select 1; select 2, mustBe: 0}]",
+        "query: holds 2 statements",
+    ),
+    (
+        "logicalType: string, quality: [{type: sql, query: select count(*) from others, mustBe: 0}]",
+        "query: reads others",
+    ),
+    (
+        "logicalType: string, quality: [{type: sql, query: select y from things, mustBe: 0}]",
+        "query: is not understood",
+    ),
+    (
+        "logicalType: string, quality: [{type: sql, query: \"select * from read_csv('/x')\", mustBe: 0}]",
+        "query: reads from READ_CSV('/x'); a rule reads its own table only",
+    ),
+]
+
+
+@pytest.mark.parametrize(("declared", "said"), REFUSED, ids=[declared for declared, _ in REFUSED])
+def test_what_cannot_hold_is_refused_with_its_place(tmp_path, declared, said):
+    told = refused(tmp_path, f"- {{name: x, {declared}}}")
+    assert "contracts/shop.odcs.yaml:9: schema[0].properties[0]" in told
+    assert said in told
+
+
+def test_every_fault_is_told_at_once(tmp_path):
+    told = refused(
+        tmp_path,
+        """
+        - {name: x, logicalType: string, requird: true}
+        - {name: y, logicalType: number, logicalTypeOptions: {multipleOf: 0}}
+        - {logicalType: integer}
+        """,
+    ).splitlines()
+    assert [line.rpartition("shop.odcs.yaml:")[2].split(": ")[:2] for line in told] == [
+        ["9", "schema[0].properties[0].requird"],
+        ["10", "schema[0].properties[1].logicalTypeOptions.multipleOf"],
+        ["11", "schema[0].properties[2].name"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kind: DataProduct\n", "is a Bitol data product (ODPS), not a contract"),
+        ("dataContractSpecification: 1.1.0\n", "is a document of the Data Contract Specification"),
+        (
+            "apiVersion: v2.2.2\nkind: DataContract\nid: a\nversion: '1'\nstatus: x\n",
+            "v2.2.2 is not a version that is read",
+        ),
+        ("- 1\n", "wants a mapping, not a list"),
+        ("a: [\n", "is not valid YAML"),
+        (HEAD.format(version="v3.1.0"), "schema: is missing or empty"),
+    ],
+)
+def test_other_documents_are_refused_by_name(tmp_path, text, said):
+    write(tmp_path, "", head=text.replace("{", "{{").replace("}", "}}"))
+    with pytest.raises(ContractDocumentError) as caught:
+        load_contract("contracts/shop.odcs.yaml", product_root=tmp_path)
+    assert said in str(caught.value)

@@ -129,7 +129,8 @@ def property_problems(data: Mapping[str, Any], version: Version, *, named: bool)
             yield (key,), f"belongs to a property of logicalType {owner}", f"write `logicalType: {owner}`"
     if kind == "map" and not isinstance(data.get("map"), dict):
         yield ("map",), "is missing", "say the types of its keys and values: `map: {key: …, value: …}`"
-    if kind == "vector" and "dimensions" not in (data.get("logicalTypeOptions") or {}):
+    options = data.get("logicalTypeOptions", {})
+    if kind == "vector" and isinstance(options, dict) and "dimensions" not in options:
         yield ("logicalTypeOptions", "dimensions"), "is missing", "say how many numbers the vector has"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dp_dagster.contracts.evolution import compare
 from dp_dagster.errors import AuthorError
 from dp_dagster.storage.contracts import kept_contract
-from dp_dagster.storage.manifest import consumers, read_manifest
+from dp_dagster.storage.manifest import Registration, consumers, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from dp_dagster.contracts.evolution import Change, Comparison
     from dp_dagster.contracts.model import Contract
     from dp_dagster.resolve import ResolvedDataset, ResolvedProduct
-    from dp_dagster.storage.manifest import Registration
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def evolution_of(product: ResolvedProduct, dataset: ResolvedDataset) -> Evolutio
     }
     registered = tuple(
         registration
-        for registration in consumers(product.settings.storage, product.id)
+        for registration in (*consumers(product.settings.storage, product.id), *_from_outside(product))
         if registration.major == dataset.major and registration.port in ports
     )
     return Evolution(
@@ -96,6 +95,21 @@ def evolution_of(product: ResolvedProduct, dataset: ResolvedDataset) -> Evolutio
         compare(published, dataset.contract),
         registered,
     )
+
+
+def _from_outside(product: ResolvedProduct) -> list[Registration]:
+    """Consumers that the descriptor names, since they cannot register by themselves."""
+    return [
+        Registration(
+            consumer=declared.name,
+            input="outside",
+            port=declared.port,
+            major=product.major if declared.major is None else declared.major,
+            registered_at="",
+            columns=declared.columns,
+        )
+        for declared in product.descriptor.consumers
+    ]
 
 
 def refuse_breaking(

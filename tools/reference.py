@@ -17,7 +17,10 @@ from pydantic_core import PydanticUndefined
 from dp_dagster.cli.app import application
 from dp_dagster.contracts.evolution import CLASSIFICATION
 from dp_dagster.descriptor.model import (
+    Consumer,
     Dataset,
+    DatasetVersion,
+    Deprecation,
     Descriptor,
     InputPort,
     OutputPort,
@@ -43,7 +46,10 @@ PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("transforms", Transform),
     ("datasets", Dataset),
     ("quarantine of a dataset", Quarantine),
+    ("versions of a dataset", DatasetVersion),
+    ("deprecated", Deprecation),
     ("output_ports", OutputPort),
+    ("consumers", Consumer),
 )
 
 

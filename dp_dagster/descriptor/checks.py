@@ -22,6 +22,19 @@ def check(draft: Draft) -> None:
     _unique(draft, "datasets")
     _unique(draft, "output_ports")
     _unique_endpoints(draft)
+    _known_ports(draft)
+
+
+def _known_ports(draft: Draft) -> None:
+    """Consumers from outside must read a port that there is."""
+    ports = [port.name for port in draft.outputs.values() if port.name]
+    for number, consumer in enumerate(draft.head.consumers if draft.head else ()):
+        if consumer.port not in ports:
+            draft.add(
+                ("consumers", number, "port"),
+                f"{consumer.port} is no output port of the product",
+                suggestion(consumer.port, ports),
+            )
 
 
 def _completed(draft: Draft, number: int, port: OutputPort) -> OutputPort:

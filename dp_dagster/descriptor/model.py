@@ -114,6 +114,19 @@ class Transform(_KindModel):
     description: str | None = Field(default=None, description="What it does, in Markdown.")
 
 
+class Consumer(Model):
+    """Somebody outside who reads an output port; products that read one register by themselves."""
+
+    name: Identifier = Field(description="Who: a team, a report, an application.")
+    port: Identifier = Field(description="The output port that is read.")
+    major: int | None = Field(
+        default=None, ge=0, description="Its major version. By default the current one."
+    )
+    columns: tuple[Text, ...] = Field(
+        default=(), description="Columns that the consumer relies on. By default all of them."
+    )
+
+
 class Deprecation(Model):
     """The end of a major version: until when it is published, and what to use instead."""
 
@@ -214,6 +227,9 @@ class Descriptor(Model):
     )
     documents: Documents | None = Field(
         default=None, description="What `dp import` read. `dp export` hands it back, with later changes."
+    )
+    consumers: tuple[Consumer, ...] = Field(
+        default=(), description="Who reads output ports from outside; a change that breaks them names them."
     )
     input_ports: tuple[InputPort, ...] = Field(default=(), description="Where data comes from.")
     transforms: tuple[Transform, ...] = Field(default=(), description="How data is changed.")

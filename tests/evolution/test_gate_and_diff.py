@@ -11,11 +11,12 @@ import pytest
 from support import TOTALS_CONTRACT, TestProject
 
 from dp_dagster.cli.app import run
-from dp_dagster.errors import AuthorError
+from dp_dagster.errors import AuthorError, DescriptorError
 from dp_dagster.evolution import evolution_of, refuse_breaking
 from dp_dagster.pipeline import Session, land_input, project_port, publish_dataset, run_transform
 from dp_dagster.resolve import ResolvedProduct, resolve
 from dp_dagster.settings import Settings
+from dp_dagster.storage import Table, dataset_table
 from dp_dagster.storage.manifest import Registration, register_consumer
 
 STRICTER = TOTALS_CONTRACT.replace("ge=0", "ge=1")
@@ -119,6 +120,44 @@ def test_consumers_that_do_not_rely_on_what_changes_are_not_named(project: TestP
     assert evolution.broken_consumers() == ()
     with pytest.raises(AuthorError, match="no registered consumer relies on what changes"):
         refuse_breaking(product, product.datasets)
+
+
+def test_consumers_from_outside_are_named_in_the_descriptor(project: TestProject) -> None:
+    publish(project, "first")
+    path = project.root / "products" / "shops" / "product.yaml"
+    text = path.read_text()
+    path.write_text(text + "consumers:\n  - {name: board_report, port: vw_totals, columns: [amount]}\n")
+    set_contract(project, LOOSER)
+    with pytest.raises(AuthorError, match=r"breaks board_report \(input outside\)"):
+        publish(project, "second")
+    publish(project, "third", ("board_report",))
+    path.write_text(text + "consumers:\n  - {name: board_report, port: vw_total}\n")
+    with pytest.raises(DescriptorError) as refused:
+        resolved(project)
+    assert str(refused.value).endswith(
+        "consumers[0].port: vw_total is no output port of the product; did you mean vw_totals?"
+    )
+
+
+def test_a_compatible_change_evolves_the_table_in_the_commit_of_the_data(project: TestProject) -> None:
+    publish(project, "first")
+    table = Table(dataset_table(str(project.storage), "shops", 1, "totals"))
+    old = table.newest()
+    set_contract(
+        project,
+        TOTALS_CONTRACT + '    note: str = pa.Field(nullable=True, description="A remark")\n',
+    )
+    query = project.root / "products" / "shops" / "transforms" / "totals.sql"
+    query.write_text(
+        "select shop, cast(sum(amount) as bigint) as amount, null::varchar as note from sales group by shop\n"
+    )
+    publish(project, "second")
+    new = table.newest()
+    assert old is not None
+    assert new is not None
+    assert new.version == old.version + 1
+    assert [column.name for column in new.columns] == ["shop", "amount", "note"]
+    assert [column.name for column in table.snapshot(old.version).columns] == ["shop", "amount"]
 
 
 def test_the_first_publication_breaks_nobody(project: TestProject) -> None:

@@ -72,7 +72,14 @@ def default_of(field: FieldInfo) -> str:
 def fields_table(model: type[BaseModel], without: frozenset[str] = frozenset()) -> list[str]:
     """The fields of a model as a table."""
     lines = ["| key | default | meaning |", "| --- | --- | --- |"]
-    for name, field in model.model_fields.items():
+    # What tells a part from its neighbours comes first, whichever class declares it.
+    first = [
+        name
+        for name in ("name", "major")
+        if name in model.model_fields and model.model_fields[name].is_required()
+    ]
+    for name in dict.fromkeys([*first, *model.model_fields]):
+        field = model.model_fields[name]
         if name in without:
             continue
         if not field.description:

@@ -137,14 +137,15 @@ class Deprecation(Model):
     )
 
 
-class DatasetVersion(Model):
-    """An older major version of a dataset that stays live beside the current one."""
+class _Promise(Model):
+    """What is published under one major version, and the contract that it keeps."""
 
-    major: int = Field(ge=0, description="The major version.")
     source: Identifier = Field(
         alias="from", description="The transform, dbt model or input port whose rows are published."
     )
-    contract: Contract = Field(description="The contract that its consumers rely on.")
+    contract: Contract = Field(
+        description="The contract: `contracts/flights.py:Flights`, or `contracts/shop.odcs.yaml:orders`."
+    )
     key: tuple[Text, ...] = Field(
         default=(), description="Columns that identify a row. By default the contract's key."
     )
@@ -157,30 +158,20 @@ class DatasetVersion(Model):
     deprecated: Deprecation | None = Field(default=None, description="Until when it is published.")
 
 
-class Dataset(Model):
+class DatasetVersion(_Promise):
+    """An older major version of a dataset that stays live beside the current one."""
+
+    major: int = Field(ge=0, description="The major version.")
+
+
+class Dataset(_Promise):
     """What is published: a table that keeps a contract."""
 
     name: Identifier = Field(description="Name of the dataset.")
-    source: Identifier = Field(
-        alias="from", description="The transform, dbt model or input port whose rows are published."
-    )
-    contract: Contract = Field(description="The contract: `contracts/flights.py:Flights`.")
-    key: tuple[Text, ...] = Field(
-        default=(), description="Columns that identify a row. By default the contract's key."
-    )
-    sort_by: tuple[Text, ...] = Field(
-        default=(), description="Columns that the published rows are sorted by."
-    )
-    quarantine: Quarantine | None = Field(
-        default=None, description="Without it, one bad row holds the whole version."
-    )
     description: str | None = Field(default=None, description="What it is, in Markdown.")
     versions: tuple[DatasetVersion, ...] = Field(
         default=(),
         description="Older major versions that stay live: every port of the dataset shows them, too.",
-    )
-    deprecated: Deprecation | None = Field(
-        default=None, description="Until when the current version is published."
     )
 
 

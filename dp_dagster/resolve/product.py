@@ -9,6 +9,7 @@ from dp_dagster.descriptor.loading import inline_draft, read_draft
 from dp_dagster.descriptor.names import id_fault
 from dp_dagster.descriptor.problems import suggestion
 from dp_dagster.registry import Registry
+from dp_dagster.resolve.columns import key_of, known_columns
 from dp_dagster.resolve.kinds import Configured, ask, configure, note_faults
 from dp_dagster.resolve.lines import States
 from dp_dagster.resolve.model import (
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from dp_dagster.contracts.model import Contract
     from dp_dagster.descriptor.loading import Draft
-    from dp_dagster.descriptor.model import Dataset, DatasetVersion, InputPort, OutputPort, Transform
+    from dp_dagster.descriptor.model import DatasetVersion, InputPort, OutputPort, Transform
     from dp_dagster.descriptor.paths import Keys
     from dp_dagster.resolve.model import LineState
     from dp_dagster.settings import Settings
@@ -231,8 +232,8 @@ class _Resolver:
             contract = self._contract(part.contract, keys)
             if contract is None:
                 continue
-            key = self._key(part, keys, contract)
-            self._known_columns(part.sort_by, (*keys, "sort_by"), contract)
+            key = key_of(self.draft, part, keys, contract)
+            known_columns(self.draft, part.sort_by, (*keys, "sort_by"), contract)
             share = part.quarantine.max_invalid if part.quarantine else None
             found.append(
                 ResolvedDataset(
@@ -258,55 +259,11 @@ class _Resolver:
         contract = self._contract(part.contract, keys)
         if contract is None:
             return None
-        self._known_columns(part.sort_by, (*keys, "sort_by"), contract)
-        return contract, self._key(part, keys, contract)
+        known_columns(self.draft, part.sort_by, (*keys, "sort_by"), contract)
+        return contract, key_of(self.draft, part, keys, contract)
 
     def _has_faulty(self, part: str) -> bool:
         return any(problem.field.startswith(f"{part}[") for problem in self.draft.problems)
-
-    def _key(self, part: Dataset | DatasetVersion, keys: Keys, contract: Contract) -> tuple[str, ...]:
-        key = part.key or contract.key
-        if not key:
-            self.draft.add(
-                (*keys, "key"),
-                "is missing, and the contract has none",
-                "name the columns that identify a row",
-            )
-            return ()
-        place: Keys = (*keys, "key")
-        if not self._known_columns(part.key, place, contract):
-            return key
-        proven = any(
-            rule.kind == "unique" and rule.severity == "error" and set(rule.columns) <= set(key)
-            for rule in contract.rules
-        )
-        names = ", ".join(key)
-        if not proven:
-            self.draft.add(
-                place,
-                f"nothing in {contract.source} proves that {names} identifies a row",
-                f"make it unique there: {_unique_hint(key)}",
-            )
-        nullable = [name for name in key if (column := contract.column(name)) and column.nullable]
-        if nullable:
-            self.draft.add(
-                place,
-                f"{', '.join(nullable)} may be null in {contract.source}",
-                "a key may not: nullable=False",
-            )
-        return key
-
-    def _known_columns(self, names: tuple[str, ...], keys: Keys, contract: Contract) -> bool:
-        known = [column.name for column in contract.columns]
-        missing = [(number, name) for number, name in enumerate(names) if name not in known]
-        for number, name in missing:
-            self.draft.add(
-                (*keys, number), f"{name} is no column of {contract.source}", suggestion(name, known)
-            )
-        repeated = {name for name in names if names.count(name) > 1}
-        if repeated:
-            self.draft.add(keys, f"names {', '.join(sorted(repeated))} twice", "name each column once")
-        return not missing and not repeated
 
     def _contract(self, reference: str, keys: Keys) -> Contract | None:
         from dp_dagster.contracts.load import load_contract
@@ -414,9 +371,3 @@ def _state_without(configured: Configured) -> LineState:
 
 def _distinct(question: Callable[..., Iterable[str]], *arguments: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(question(*arguments)))
-
-
-def _unique_hint(key: tuple[str, ...]) -> str:
-    if len(key) == 1:
-        return f"{key[0]} = pa.Field(unique=True)"
-    return f"unique = {list(key)} in its Config"

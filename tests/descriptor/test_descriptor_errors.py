@@ -204,7 +204,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
         "on: x\n",
         [
             (
-                "product.yaml:3: on: unknown key; known keys: alerts, api_version, datasets, description, "
+                "product.yaml:3: on: unknown key; known keys: alerts, api_version, consumers, datasets, description, "
                 "documents, domain, infrastructure, input_ports, name, output_ports, owner, product_id, refresh_rate, "
                 "sla, status, support, tags, transforms, version"
             )

@@ -157,6 +157,42 @@ def test_a_range_that_moves_is_changed() -> None:
     assert [change.kind for change in compare(BASE, new).changes] == ["rule changed"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "found"),
+    [
+        ("multiple_of", {"value": 5}, {"value": 10}, "rule tightened"),
+        ("multiple_of", {"value": 0.5}, {"value": 0.25}, "rule loosened"),
+        ("multiple_of", {"value": 2}, {"value": 3}, "rule changed"),
+        ("size", {"minimum": 1, "maximum": 5}, {"minimum": 1, "maximum": 9}, "rule loosened"),
+        ("minimum", {"value": 1, "exclusive": False, "path": ["a"]},
+         {"value": 2, "exclusive": False, "path": ["a"]}, "rule tightened"),
+        ("minimum", {"value": "1", "exclusive": False, "path": ["a"]},
+         {"value": "2", "exclusive": False, "path": ["a"]}, "rule changed"),
+    ],
+)  # fmt: skip
+def test_rules_of_odcs_move_too(
+    kind: str, old: dict[str, object], new: dict[str, object], found: str
+) -> None:
+    def contract(params: dict[str, object]) -> Contract:
+        return replace(BASE, rules=(Rule("rule", kind, ("note",), params),))  # type: ignore[arg-type]
+
+    assert [change.kind for change in compare(contract(old), contract(new)).changes] == [found]
+
+
+def test_a_rule_on_another_part_of_a_column_is_another_rule() -> None:
+    def contract(path: list[str]) -> Contract:
+        params = {"value": 1, "exclusive": False, "path": path}
+        return replace(BASE, rules=(Rule("rule", "minimum", ("note",), params),))
+
+    kinds = [change.kind for change in compare(contract(["a"]), contract(["b"])).changes]
+    assert kinds == ["rule removed", "rule added"]
+
+
+def test_a_family_of_types_that_changes_is_a_change_of_type() -> None:
+    new = with_column("id", accepts="integer")
+    assert [change.kind for change in compare(BASE, new).changes] == ["type changed"]
+
+
 def test_a_renamed_column_is_one_that_went_and_one_that_came() -> None:
     new = replace(
         BASE,

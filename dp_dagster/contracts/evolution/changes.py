@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # These say what columns, types and nullability say already.
 _SAID_BY_COLUMNS = frozenset({"columns", "type", "not_null"})
+# A contract may have several of these on the same columns.
+_TOLD_APART_BY_NAME = frozenset({"expression", "custom", "measure", "sql", "unevaluated"})
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ def _one_column(old: Column, new: Column) -> Iterator[Change]:
     if old.type != new.type:
         kind = "type widened" if widens(old.type, new.type) else "type changed"
         yield Change(kind, name, f"{old.type} to {new.type}")
+    elif old.accepts != new.accepts:
+        yield Change("type changed", name, f"{old.accepts or old.type} to {new.accepts or new.type}")
     if old.nullable != new.nullable:
         yield Change("null allowed" if new.nullable else "null forbidden", name, "")
     if old.required != new.required:
@@ -180,8 +184,10 @@ def _telling(contract: Contract, kept: set[str]) -> Iterable[Rule]:
 def _is_same_rule(old: Rule, new: Rule) -> bool:
     if old.kind != new.kind or set(old.columns) != set(new.columns):
         return False
+    if old.params.get("path") != new.params.get("path"):
+        return False
     # Authors' checks are told apart by name; of the others one column has one of a kind.
-    return old.id == new.id or old.kind not in {"expression", "custom"}
+    return old.id == new.id or old.kind not in _TOLD_APART_BY_NAME
 
 
 def _moved_rule(old: Rule, new: Rule, before: Contract, after: Contract) -> Iterator[Change]:
@@ -202,7 +208,7 @@ def _moved_rule(old: Rule, new: Rule, before: Contract, after: Contract) -> Iter
 
 def _common_type(rule: Rule, before: Contract, after: Contract) -> str | None:
     """The type to read both bounds with: the wider one where the column's type changed."""
-    if len(rule.columns) != 1:
+    if len(rule.columns) != 1 or rule.params.get("path"):
         return None
     old, new = before.column(rule.columns[0]), after.column(rule.columns[0])
     if old is None or new is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
 from dp_dagster.contracts.literals import from_json
@@ -48,6 +49,9 @@ def _bound(
     old: dict[str, Any], new: dict[str, Any], type_name: str | None, *, tighter_is_greater: bool
 ) -> Direction:
     before, after = _value(old["value"], type_name), _value(new["value"], type_name)
+    if type_name is None and not all(isinstance(value, int | float) for value in (before, after)):
+        # Of a part of a column the type is not known here, and texts of dates or decimals do not compare.
+        return "changed"
     if before == after:
         if old["exclusive"] == new["exclusive"]:
             # Something beside the bound has changed, and what that does is not known here.
@@ -80,6 +84,15 @@ def _range(old: dict[str, Any], new: dict[str, Any], _type_name: str | None) -> 
     return "loosened" if "tightened" not in {lower, upper} else "changed"
 
 
+def _multiple(old: dict[str, Any], new: dict[str, Any], _type_name: str | None) -> Direction:
+    before, after = Fraction(str(old["value"])), Fraction(str(new["value"]))
+    if before == after:
+        return "changed"
+    if (after / before).denominator == 1:
+        return "tightened"
+    return "loosened" if (before / after).denominator == 1 else "changed"
+
+
 def _limit(old: float | None, new: float | None, *, tighter_is_greater: bool) -> Direction:
     if old == new:
         return "same"
@@ -100,5 +113,7 @@ _BY_KIND: dict[str, Callable[[dict[str, Any], dict[str, Any], str | None], Direc
     "one_of": _one_of,
     "none_of": _none_of,
     "length": _range,
+    "size": _range,
+    "multiple_of": _multiple,
     "row_count": _range,
 }

@@ -101,9 +101,12 @@ def read_file(address: str, metadata: dict[str, Any]) -> list[tuple[Any, ...]]:
         "parquet": pl.read_parquet,
         "csv": pl.read_csv,
         "arrow": pl.read_ipc,
-        "delta": pl.read_delta,
     }
-    return readers[metadata["format"]](address).rows()
+    if metadata["format"] == "delta":
+        return pl.read_delta(address).rows()
+    # Opened once, as the examples do: given a path, Polars opens it twice, and may meet two versions.
+    with Path(address).open("rb") as file:
+        return readers[metadata["format"]](file).rows()
 
 
 def sql_output(workplace: Workplace) -> OutputSample:

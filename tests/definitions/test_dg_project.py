@@ -150,7 +150,7 @@ def test_in_somebody_elses_project(foreign: DgProject) -> None:
     # A second one finds the settings there; its folder's name becomes an id.
     foreign.call(*SCAFFOLD, "second-Product")
     text = (foreign.root / "src/acme/defs/second-Product/product.yaml").read_text()
-    assert "product_id: second_product" in text
+    assert 'product_id: "second_product"' in text
     foreign.call(*SCAFFOLD, "third", "--product-id", "other")
     assert {key.split("/")[0] for key in foreign.assets()} == {"fresh", "second_product", "other"}
 

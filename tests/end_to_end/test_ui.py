@@ -43,7 +43,10 @@ def overview(browser_page: Page) -> str:
     while True:
         browser_page.goto(f"/assets/{PORT}")
         browser_page.get_by_text("favourite_product_share").first.wait_for()
-        browser_page.get_by_text("Upstream assets").first.wait_for()
+        # The list of assets comes after its title.
+        browser_page.wait_for_function(
+            r"() => /Upstream assets\s+customer_360/.test(document.body.innerText)"
+        )
         text = browser_page.inner_text("body")
         if re.search(r"Freshness policy\s+Passing", text) or time.monotonic() > deadline:
             return text

@@ -40,7 +40,11 @@ class FilesConfig(KindConfig):
 
 
 class FilesOutput(OutputPort[FilesConfig]):
-    """One file that always holds a whole published version; or, as ``delta``, the table with its history."""
+    """One file that always holds a whole published version; or, as ``delta``, the table with its history.
+
+    The file is replaced by rename, so a reader that opens it once sees one version. Who opens it again for each
+    part of it may meet the next version in between; such readers are better served by ``delta``.
+    """
 
     kind = "FILES"
     summary = "a Parquet, CSV or Arrow file, or the Delta table itself"
@@ -63,13 +67,14 @@ class FilesOutput(OutputPort[FilesConfig]):
         from dp_dagster.engines.duckdb import literal
 
         address = self.address(config, context)
-        readers = {
-            "parquet": f"import polars\npolars.scan_parquet({address!r})",
-            "csv": f"import polars\npolars.scan_csv({address!r})",
-            "arrow": f"import polars\npolars.scan_ipc({address!r})",
-            "delta": f"import polars\npolars.scan_delta({address!r})",
-        }
-        python = Example("python", readers[config.format])
+        if config.format == "delta":
+            return (Example("python", f"import polars\npolars.scan_delta({address!r})"),)
+        # Opened once: given a path, Polars opens it twice, and may meet two versions.
+        reader = {"parquet": "read_parquet", "csv": "read_csv", "arrow": "read_ipc"}[config.format]
+        python = Example(
+            "python",
+            f'import polars\nwith open({address!r}, "rb") as file:\n    rows = polars.{reader}(file)',
+        )
         if config.format in {"parquet", "csv"}:
             return (Example("sql", f"select * from {literal(address)} limit 10"), python)
         return (python,)

@@ -110,7 +110,7 @@ def measure(folder: Path, rows: int, rounds: int, files: int) -> dict[str, objec
     times: dict[str, list[float]] = {name: [] for name in ("copy", "commit", "verify", "publish", "seal")}
     # The same calls as ever, with a clock.
     table_module.prove = clocked(table_module.prove, times["verify"])
-    Log.commit = clocked(Log.commit, times["commit"])  # type: ignore[method-assign]
+    Log.commit = clocked(Log.commit, times["commit"])  # type: ignore[method-assign]  # with a clock
     table = Table(dataset_table(str(folder / "store"), "flights", 1, "flights"))
     size = 0
     for _ in range(rounds + 1):

@@ -88,6 +88,14 @@ class UsageError(DataProductError):
     exit_code = 2
 
 
+class AccessDeniedError(UsageError):
+    """Who asks may not have it. Says nothing of what is there."""
+
+
+class VersionGoneError(UsageError):
+    """A version that was asked for is no longer kept, or never was; the message says how to start again."""
+
+
 # -- the operator must act -----------------------------------------------------------------------------------
 
 
@@ -118,6 +126,10 @@ class RetryableError(OperatorError):
 
 class LockedError(RetryableError):
     """Somebody else holds the lock of a dataset or product."""
+
+
+class NotPublishedError(RetryableError):
+    """Nothing has been published yet, so there is nothing to read."""
 
 
 class ConflictError(RetryableError):

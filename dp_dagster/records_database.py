@@ -106,6 +106,18 @@ class RecordsDatabase:
         database._make()
         return database
 
+    def make(self, tables: MetaData) -> None:
+        """Make those tables that are not there yet; harmless when several processes do it at once.
+
+        Other stores beside the chain (accesses, readings, alerts) keep their tables in the same database.
+        """
+        with self.reading() as connection:
+            there = set(sqlalchemy.inspect(connection).get_table_names())
+        if there.issuperset(tables.tables):
+            return
+        with self.writing() as connection:
+            tables.create_all(connection)
+
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that no other writer shares; committed at the end.

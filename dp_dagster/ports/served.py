@@ -1,0 +1,88 @@
+"""The interface of served kinds: output ports that answer requests, mounted by ``dp serve``.
+
+A served kind is an output port like any other (same registry, same conformance suite) that can also make an ASGI
+application. The shell around it authenticates, decides the view, limits, records the access and follows new
+versions; the kind speaks its protocol and nothing else. Web libraries are imported inside :meth:`application`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from dp_dagster.ports.base import ConfigT, OutputCapabilities, OutputContext, OutputPort
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
+    from dp_dagster.access.view import DatasetView, Identity
+    from dp_dagster.rows.query import ServedVersion
+
+EXCHANGE = "dp_dagster.exchange"
+"""Key of the ASGI scope under which the shell hands an :class:`Exchange` to the kind."""
+
+
+@dataclass
+class Exchange:
+    """One request as the shell sees it; the kind reads the upper half and fills in the lower.
+
+    Attributes:
+        identity: Who asks.
+        view: What they see of the port's dataset.
+        version: The version that was read.
+        rows: How many rows were given.
+        columns: Which columns were given or asked about.
+    """
+
+    identity: Identity
+    view: DatasetView
+    version: int | None = None
+    rows: int = 0
+    columns: tuple[str, ...] = field(default_factory=tuple)
+
+
+class PortHost(Protocol):
+    """What the shell offers to the application of one port."""
+
+    def newest(self) -> ServedVersion:
+        """The version on show.
+
+        Raises:
+            NotPublishedError: there is none yet.
+        """
+
+    def at(self, version: int) -> ServedVersion:
+        """A published version by its number.
+
+        Raises:
+            VersionGoneError: it was never published, or is no longer kept.
+        """
+
+    def as_of(self, moment: datetime) -> ServedVersion:
+        """The version that was on show at that time.
+
+        Raises:
+            VersionGoneError: nothing was, or it is no longer kept.
+        """
+
+    def related(self, dataset: str, identity: Identity) -> tuple[PortHost, DatasetView] | None:
+        """Another dataset of the product, as this identity sees it; ``None`` where it may not."""
+
+
+class ServedPort(OutputPort[ConfigT]):
+    """A kind of output port that answers requests."""
+
+    extra: ClassVar[str | None] = "serve"
+    capabilities: ClassVar[OutputCapabilities] = OutputCapabilities(served=True)
+
+    @abstractmethod
+    def path(self, config: ConfigT, context: OutputContext) -> str:
+        """Where the port is mounted, without a trailing slash: ``/flights/v1/vw_flights``."""
+
+    @abstractmethod
+    def application(
+        self, config: ConfigT, context: OutputContext, host: PortHost
+    ) -> Callable[[dict[str, Any], Any, Any], Awaitable[None]]:
+        """The ASGI application that answers below :meth:`path`."""

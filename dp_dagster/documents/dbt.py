@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dp_dagster.contracts.type_shapes import shape_of, sql_type
 from dp_dagster.descriptor.names import id_fault
 from dp_dagster.documents.expressions import UnsaidError
 from dp_dagster.documents.odcs import document_name
 from dp_dagster.documents.sql_conditions import condition
-from dp_dagster.documents.types import shape_of, sql_type
 from dp_dagster.documents.written import Note, Written
 from dp_dagster.documents.yaml_text import yaml_text
 

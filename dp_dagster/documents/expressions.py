@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from dp_dagster.documents.types import quoted
+from dp_dagster.contracts.type_shapes import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

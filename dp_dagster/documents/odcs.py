@@ -11,11 +11,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.contracts.phrases import wanted
+from dp_dagster.contracts.portable_patterns import anchored, escaped, portable
+from dp_dagster.contracts.type_shapes import Shape, quoted, shape_of, sql_type
 from dp_dagster.documents.expressions import UnsaidError
-from dp_dagster.documents.patterns import anchored, escaped, portable
 from dp_dagster.documents.service_levels import label_list, sla_properties, support_channels
 from dp_dagster.documents.sql_conditions import condition
-from dp_dagster.documents.types import Shape, quoted, shape_of, sql_type
 from dp_dagster.documents.written import Note, Written
 from dp_dagster.documents.yaml_text import yaml_text
 

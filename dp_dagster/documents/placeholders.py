@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from dp_dagster.contracts.type_shapes import quoted, shape_of, sql_type
 from dp_dagster.descriptor.model import InputPort, OutputPort
 from dp_dagster.documents.odps_mapping import kind_name
-from dp_dagster.documents.types import quoted, shape_of, sql_type
 from dp_dagster.registry import DECLARED
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dp_dagster.contracts.portable_patterns import anchored
+from dp_dagster.contracts.type_shapes import quoted
 from dp_dagster.documents.expressions import UnsaidError, expression_sql
-from dp_dagster.documents.patterns import anchored
-from dp_dagster.documents.types import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

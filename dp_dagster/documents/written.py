@@ -4,21 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dp_dagster.contracts.notes import Note
 
-@dataclass(frozen=True)
-class Note:
-    """Something that the format cannot say.
-
-    Attributes:
-        subject: What it is about: the id of a rule, the name of a column, a field of the descriptor.
-        reason: Why it is not said, or where it is said instead.
-    """
-
-    subject: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.subject}: {self.reason}"
+__all__ = ["Note", "Written"]
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from dp_dagster.contracts.canonical import type_name
 from dp_dagster.contracts.load import load_contract
 from dp_dagster.contracts.model import Column, Contract
 from dp_dagster.contracts.row_json import json_rows
+from dp_dagster.contracts.row_schema import row_schema
 from dp_dagster.documents.dbt import model_schema
 from dp_dagster.documents.exporting import export_product
-from dp_dagster.documents.json_schema import row_schema
 from dp_dagster.documents.odcs import schema_object
 from dp_dagster.errors import UsageError
 from dp_dagster.resolve import resolve

@@ -9,8 +9,8 @@ from contract_texts import EVERYTHING, SEVERAL, random_rows
 
 from dp_dagster.contracts.evaluate import evaluate
 from dp_dagster.contracts.load import load_contract
+from dp_dagster.contracts.portable_patterns import anchored, escaped, portable
 from dp_dagster.documents.expressions import UnsaidError, expression_sql
-from dp_dagster.documents.patterns import anchored, escaped, portable
 from dp_dagster.documents.sql_conditions import condition
 
 

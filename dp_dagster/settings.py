@@ -6,6 +6,7 @@ first on the way up from the working directory, and each can be overridden by an
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -64,6 +65,23 @@ class Settings(BaseModel):
         "longest audit.",
     )
 
+    alerts: Mapping[str, Any] = Field(
+        default_factory=dict,
+        description="Who is told what, for products that do not say it themselves: a table like `alerts` of "
+        "product.yaml. In DP_ALERTS as JSON.",
+    )
+    alert_interval: float = Field(
+        default=30.0, gt=0, description="Seconds between two looks at what may have to be told."
+    )
+    silent_after: float = Field(
+        default=300.0,
+        gt=0,
+        description="Seconds without a sign of life after which a sensor or the daemon counts as silent.",
+    )
+    ui_url: str = Field(
+        default="http://127.0.0.1:3000", description="Where the Dagster UI is; messages link to it."
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _resolve(cls, data: Any) -> Any:
@@ -98,7 +116,7 @@ class Settings(BaseModel):
             variable = ENVIRONMENT_PREFIX + name.upper()
             if name != "project_root" and variable in os.environ:
                 text = os.environ[variable]
-                values[name] = tuple(filter(None, text.split(os.pathsep))) if name == "products" else text
+                values[name] = _from_environment(name, text)
                 origins[name] = f"environment variable {variable}"
         try:
             return cls(project_root=source.parent if source else folder, **values)
@@ -118,6 +136,17 @@ class Settings(BaseModel):
     def contract_cache(self) -> Path:
         """Folder of compiled contracts."""
         return self.state_directory / "cache" / "contracts"
+
+
+def _from_environment(name: str, text: str) -> Any:
+    if name == "products":
+        return tuple(filter(None, text.split(os.pathsep)))
+    if name == "alerts":
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise SettingsError(f"environment variable {ENVIRONMENT_PREFIX}ALERTS: is no JSON") from error
+    return text
 
 
 def _local_folder(storage: str, root: Path) -> Path:

@@ -16,6 +16,16 @@ from pydantic_core import PydanticUndefined
 
 from dp_dagster.cli.app import application
 from dp_dagster.contracts.evolution import CLASSIFICATION
+from dp_dagster.descriptor.alerting import (
+    Alerts,
+    Channel,
+    EmailChannel,
+    Escalation,
+    MailServer,
+    Maintenance,
+    Rule,
+    WebhookChannel,
+)
 from dp_dagster.descriptor.model import (
     Consumer,
     Dataset,
@@ -50,6 +60,14 @@ PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("deprecated", Deprecation),
     ("output_ports", OutputPort),
     ("consumers", Consumer),
+    ("alerts", Alerts),
+    ("rules of alerts", Rule),
+    ("channels of alerts", Channel),
+    ("email of a channel", EmailChannel),
+    ("mail_server", MailServer),
+    ("webhook of a channel", WebhookChannel),
+    ("escalate", Escalation),
+    ("maintenance", Maintenance),
 )
 
 

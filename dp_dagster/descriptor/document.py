@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from dp_dagster.descriptor.paths import Keys, dotted
 from dp_dagster.errors import DescriptorError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 MAX_BYTES = 1_000_000
@@ -46,6 +46,8 @@ class Mark:
     line: int
     text: str | None = None
     interpolated: bool = False
+    secret: bool = False
+    """Whether a secret may stand here: what was written is then never told."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,9 @@ def read_text(path: Path, file: str) -> str:
         ) from error
 
 
-def parse(text: str, file: str, *, interpolation: bool = True) -> Document:
+def parse(
+    text: str, file: str, *, interpolation: bool = True, secret: Callable[[Keys], bool] = lambda _: False
+) -> Document:
     """Parse YAML or JSON text.
 
     Args:
@@ -114,6 +118,8 @@ def parse(text: str, file: str, *, interpolation: bool = True) -> Document:
         file: Name for messages.
         interpolation: Whether ``${NAME}`` stands for an environment variable. Without it the text is taken as it
             is: in a contract the same characters may be a regular expression.
+        secret: Places where a secret may stand. References there are left as they are, to be read when they are
+            used, and nothing that was written there is ever told.
 
     Problems that leave the rest readable (a duplicate key, a variable that is not set) are in the document's
     ``problems``.
@@ -121,7 +127,7 @@ def parse(text: str, file: str, *, interpolation: bool = True) -> Document:
     Raises:
         DescriptorError: the text is empty, is no YAML, or its aliases explode.
     """
-    builder = _Builder(file, interpolation)
+    builder = _Builder(file, interpolation, secret)
     try:
         node = _compose(text, file)
         data = builder.build(node, ())
@@ -130,7 +136,9 @@ def parse(text: str, file: str, *, interpolation: bool = True) -> Document:
     return Document(file, data, builder.marks, frozenset(builder.variables), tuple(builder.problems))
 
 
-def from_mapping(data: Mapping[str, Any], file: str) -> Document:
+def from_mapping(
+    data: Mapping[str, Any], file: str, *, secret: Callable[[Keys], bool] = lambda _: False
+) -> Document:
     """A document of values that were parsed elsewhere (an inline descriptor), so without line numbers.
 
     Raises:
@@ -142,8 +150,8 @@ def from_mapping(data: Mapping[str, Any], file: str) -> Document:
         text = json.dumps(data)
     except (TypeError, ValueError, RecursionError) as error:
         raise DescriptorError([Problem(file, 0, "", f"is not plain data: {error}")]) from error
-    document = parse(text, file)
-    marks = {keys: Mark(0, mark.text, mark.interpolated) for keys, mark in document.marks.items()}
+    document = parse(text, file, secret=secret)
+    marks = {keys: replace(mark, line=0) for keys, mark in document.marks.items()}
     problems = tuple(Problem(file, 0, one.field, one.message, one.fix) for one in document.problems)
     return Document(file, document.data, marks, document.variables, problems)
 
@@ -188,6 +196,7 @@ class _Builder:
 
     file: str
     interpolation: bool = True
+    secret: Callable[[Keys], bool] = lambda _: False
     marks: dict[Keys, Mark] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     variables: set[str] = field(default_factory=set)
@@ -199,7 +208,7 @@ class _Builder:
         self._spend(line, keys)
         if id(node) in self.open:
             self._stop(line, keys, "is an alias that contains itself", "write the value out")
-        self.marks[keys] = Mark(line)
+        self.marks[keys] = Mark(line, secret=self.secret(keys))
         if node.id == "scalar":
             return self._scalar(node, keys, line)
         if node.tag not in (_TAG + "map", _TAG + "seq"):
@@ -210,7 +219,7 @@ class _Builder:
         finally:
             self.open.discard(id(node))
         if not result:
-            self.marks[keys] = Mark(line, "{}" if isinstance(result, dict) else "[]")
+            self.marks[keys] = replace(self.marks[keys], text="{}" if isinstance(result, dict) else "[]")
         return result
 
     def _sequence(self, node: Any, keys: Keys) -> list[Any]:
@@ -269,7 +278,8 @@ class _Builder:
         elif node.tag != _TAG + "str":
             self._problem(line, keys, f"carries the YAML tag {node.tag}", "remove the tag")
         interpolated = False
-        if isinstance(value, str) and self.interpolation:
+        secret = self.secret(keys)
+        if isinstance(value, str) and self.interpolation and not secret:
             try:
                 outcome = interpolate(value, os.environ)
             except InterpolationError as error:
@@ -277,7 +287,7 @@ class _Builder:
             else:
                 value, interpolated = outcome.text, outcome.replaced
                 self.variables |= outcome.variables
-        self.marks[keys] = Mark(line, written, interpolated)
+        self.marks[keys] = Mark(line, written, interpolated, secret)
         return value
 
     def _plain(self, text: str, keys: Keys, line: int) -> Any:

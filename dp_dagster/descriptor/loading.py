@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from dp_dagster.descriptor import checks
+from dp_dagster.descriptor.alerting import may_hold_secret
+from dp_dagster.descriptor.base import Model
 from dp_dagster.descriptor.dialects import FIX as DIALECT_FIX
 from dp_dagster.descriptor.dialects import foreign
 from dp_dagster.descriptor.document import Document, from_mapping, parse, read_text
-from dp_dagster.descriptor.model import Dataset, Descriptor, InputPort, Model, OutputPort, Transform
+from dp_dagster.descriptor.model import Dataset, Descriptor, InputPort, OutputPort, Transform
 from dp_dagster.descriptor.paths import dotted, shown
 from dp_dagster.descriptor.problems import described, problems_of
 from dp_dagster.errors import DescriptorError, Problem
@@ -139,7 +141,7 @@ def read_draft(path: Path) -> Draft:
     """
     file = descriptor_file(path.absolute())
     label = shown(file)
-    return _draft(parse(read_text(file, label), label), file)
+    return _draft(parse(read_text(file, label), label, secret=may_hold_secret), file)
 
 
 def inline_draft(data: Mapping[str, Any], root: Path, label: str) -> Draft:
@@ -153,7 +155,7 @@ def inline_draft(data: Mapping[str, Any], root: Path, label: str) -> Draft:
     Raises:
         DescriptorError: as for :func:`read_draft`.
     """
-    return _draft(from_mapping(data, label), root.absolute() / FILE_NAMES[0])
+    return _draft(from_mapping(data, label, secret=may_hold_secret), root.absolute() / FILE_NAMES[0])
 
 
 def _draft(document: Document, path: Path) -> Draft:

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from datetime import date  # noqa: TC003 - pydantic reads annotations at run time
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from dp_dagster.descriptor.alerting import Alerts, Secret  # noqa: TC001 - pydantic reads annotations at run time
+from dp_dagster.descriptor.base import Model
 from dp_dagster.descriptor.dialects import API_VERSION
 from dp_dagster.descriptor.values import (  # noqa: TC001 - pydantic reads annotations at run time
     ApiVersion,
@@ -31,12 +33,6 @@ from dp_dagster.descriptor.values import (  # noqa: TC001 - pydantic reads annot
 )
 
 Status = Literal["draft", "active", "deprecated", "retired"]
-
-
-class Model(BaseModel):
-    """Base of all parts: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class Owner(Model):
@@ -125,6 +121,9 @@ class Consumer(Model):
     columns: tuple[Text, ...] = Field(
         default=(), description="Columns that the consumer relies on. By default all of them."
     )
+    contact: Secret | None = Field(
+        default=None, description="How to tell them: a reference to an apprise URL, `${SHOP_REPORT_URL}`."
+    )
 
 
 class Deprecation(Model):
@@ -212,7 +211,10 @@ class Descriptor(Model):
     support: Support | None = Field(default=None, description="Where consumers ask.")
     refresh_rate: Refresh | None = Field(default=None, description="Default rate of all ports.")
     sla: Objectives | None = Field(default=None, description="Default objectives of all output ports.")
-    alerts: OpenMapping | None = Field(default=None, description="Who is told what. Not evaluated yet.")
+    alerts: Alerts | None = Field(
+        default=None,
+        description="Who is told what, and when. A reference alone is one channel for everything.",
+    )
     infrastructure: OpenMapping | None = Field(
         default=None, description="What the product runs on. Not evaluated yet."
     )

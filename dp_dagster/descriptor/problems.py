@@ -105,7 +105,9 @@ def _problem(
     keys = _existing(document, keys, len(base))
     mark = document.mark(keys)
     value = detail["input"] if not context.get("at") else None
-    if mark.interpolated:
+    if mark.secret:
+        shown = ""
+    elif mark.interpolated:
         shown = mark.text or ""
     elif mark.text is not None and not isinstance(value, str):
         shown = mark.text
@@ -127,6 +129,8 @@ def _said(detail: Any, shown: str, mark: Mark, description: str | None) -> tuple
     kind: str = detail["type"]
     wanted = _WANTED.get(kind.removesuffix("_type").removesuffix("_parsing"))
     if wanted is not None and kind.endswith(("_type", "_parsing")):
+        if mark.secret:
+            return f"wants {wanted}", _FIXES.get(wanted, "")
         got = f"the value of {shown}" if mark.interpolated else described(detail["input"])
         fix = _FIXES.get(wanted, "")
         if wanted == "text" and isinstance(detail["input"], int | float) and shown:

@@ -128,6 +128,24 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(**parts)
 
 
+def check_cron(text: str) -> str:
+    """A cron expression of five fields, as it is read everywhere here.
+
+    Raises:
+        RefreshRateError: it is none, or schedulers read it in different ways.
+    """
+    return _cron(text)
+
+
+def check_zone(name: str) -> str:
+    """The name of a time zone.
+
+    Raises:
+        RefreshRateError: there is no such zone.
+    """
+    return _zone(name)
+
+
 def _build(every: str, maximum: timedelta | None, warn: timedelta | None, zone: str) -> RefreshRate:
     text = every.strip()
     name = text.lower().replace("_", "-")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dp_dagster.errors import UsageError
+from dp_dagster.resolve.alerting import ResolvedAlerts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -134,6 +135,7 @@ class ResolvedProduct:
         datasets: As declared.
         ports: All output ports, declared-only ones included; :attr:`active_ports` can be projected.
         lines: Every leaf of the descriptor, in order.
+        alerts: Who is told what.
     """
 
     descriptor: declared.Descriptor
@@ -145,6 +147,7 @@ class ResolvedProduct:
     datasets: tuple[ResolvedDataset, ...]
     ports: tuple[ResolvedOutput, ...]
     lines: tuple[Line, ...]
+    alerts: ResolvedAlerts = field(default_factory=ResolvedAlerts)
 
     @property
     def id(self) -> str:

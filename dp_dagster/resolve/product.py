@@ -9,6 +9,7 @@ from dp_dagster.descriptor.loading import inline_draft, read_draft
 from dp_dagster.descriptor.names import id_fault
 from dp_dagster.descriptor.problems import suggestion
 from dp_dagster.registry import Registry
+from dp_dagster.resolve.alerting import resolve_alerts
 from dp_dagster.resolve.columns import key_of, known_columns
 from dp_dagster.resolve.kinds import Configured, ask, configure, note_faults
 from dp_dagster.resolve.lines import States
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from dp_dagster.settings import Settings
 
 _NO_SLA = "objectives are not measured yet; freshness is, by refresh_rate"
-_NO_ALERTS = "alerts are not sent yet"
 _NO_INFRASTRUCTURE = "infrastructure is not planned or applied yet"
 _NO_DATASET = "declared only: the product has no datasets"
 
@@ -97,6 +97,7 @@ class _Resolver:
         outputs += older_ports(outputs, older)
         datasets += older
         self._mark_product(active=bool(inputs) or any(port.state == "active" for port in outputs))
+        alerts = resolve_alerts(self.draft, self.settings, self.states)
         loaded = self.draft.finish()
         return ResolvedProduct(
             descriptor=loaded.descriptor,
@@ -108,6 +109,7 @@ class _Resolver:
             datasets=tuple(datasets),
             ports=tuple(outputs),
             lines=self.states.lines(loaded.document),
+            alerts=alerts,
         )
 
     def _documents(self) -> None:
@@ -358,7 +360,6 @@ class _Resolver:
 
     def _mark_product(self, *, active: bool) -> None:
         self.states.mark(("sla",), "not evaluated", _NO_SLA)
-        self.states.mark(("alerts",), "not evaluated", _NO_ALERTS)
         self.states.mark(("infrastructure",), "not evaluated", _NO_INFRASTRUCTURE)
         if not active:
             self.states.mark(("refresh_rate",), "not evaluated", "no port of the product is active")

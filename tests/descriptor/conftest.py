@@ -110,8 +110,7 @@ output_ports:
     format: csv
     refresh_rate: {every: PT30M, maximum_lag: PT10M, warn_lag: PT2M}
 sla: {availability: 99.5%, latency: {p95: 200ms}}
-alerts:
-  - {on: contract violation, to: "#retail"}
+alerts: {on: contract violation, to: "${RETAIL_ALERTS}"}
 infrastructure: {warehouse: small}
 """
 

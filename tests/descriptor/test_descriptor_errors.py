@@ -289,7 +289,10 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "shape of alerts": (
         "alerts: everybody\n",
         [
-            "product.yaml:3: alerts: wants a mapping or a list, not everybody; write `name: value` lines or `- ` items"
+            (
+                "product.yaml:3: alerts: this may hold a secret, so it must not stand in the file; "
+                "put it into an environment variable and write ${NAME}"
+            )
         ],
     ),
     "wrong form of a kind's value": (

@@ -58,6 +58,10 @@ def test_each_value_can_be_set_by_the_environment(tmp_path, monkeypatch):
         "environment": "production",
         "lock_timeout": "1.5",
         "candidate_grace": "10",
+        "alerts": '{"remind": "PT4H"}',
+        "alert_interval": "5",
+        "silent_after": "60",
+        "ui_url": "https://dagster.example.com",
     }
     for name, value in values.items():
         monkeypatch.setenv(f"DP_{name.upper()}", value)
@@ -72,6 +76,10 @@ def test_each_value_can_be_set_by_the_environment(tmp_path, monkeypatch):
         "environment": "production",
         "lock_timeout": 1.5,
         "candidate_grace": 10.0,
+        "alerts": {"remind": "PT4H"},
+        "alert_interval": 5.0,
+        "silent_after": 60.0,
+        "ui_url": "https://dagster.example.com",
     }
     assert settings.resolved_records_url == "postgresql://host/records"
 

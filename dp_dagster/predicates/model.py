@@ -16,6 +16,16 @@ OPERATORS: tuple[Operator, ...] = get_args(Operator)
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A value that is known only when somebody asks: ``subject``, ``client`` or ``claim.region`` of their identity.
+
+    :func:`~dp_dagster.predicates.binding.bind` puts the value in its place; engines never see one.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Condition:
     """One column compared with a value.
 
@@ -24,7 +34,7 @@ class Condition:
         operator: How; ``in`` and ``not_in`` take a tuple, ``is_null`` a bool, the text operators a text (compared
             with case).
         value: Of the column's type: ``int``, ``float``, ``Decimal``, ``str``, ``bool``, ``bytes``, ``date``,
-            ``datetime`` (aware for columns with a zone).
+            ``datetime`` (aware for columns with a zone); before it is bound, also a :class:`Reference`.
     """
 
     column: str
@@ -55,6 +65,7 @@ class Negation:
 
 Predicate: TypeAlias = Condition | AllOf | AnyOf | Negation
 EVERYTHING = AllOf(())
+NOTHING = AnyOf(())
 
 
 def columns_of(predicate: Predicate) -> frozenset[str]:

@@ -1,0 +1,138 @@
+"""Predicates as SQL with bound values, for engines whose columns have the contract's own types.
+
+Both dialects are made to mean the same: text is compared by code point, NaN equals itself and is above every
+number, and each value is cast to the column's type, so that no engine picks another one to compare in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from dp_dagster.errors import UsageError
+from dp_dagster.predicates.model import AllOf, Condition, Negation, Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dp_dagster.predicates.model import Predicate
+
+Dialect = Literal["duckdb", "postgres"]
+
+_TYPES: dict[Dialect, dict[str, str]] = {
+    "duckdb": {
+        "bool": "boolean",
+        "int8": "tinyint",
+        "int16": "smallint",
+        "int32": "integer",
+        "int64": "bigint",
+        "float32": "float",
+        "float64": "double",
+        "string": "varchar",
+        "binary": "blob",
+        "date": "date",
+        "timestamp": "timestamp",
+        "timestamp(UTC)": "timestamptz",
+    },
+    "postgres": {
+        "bool": "boolean",
+        "int8": "smallint",
+        "int16": "smallint",
+        "int32": "integer",
+        "int64": "bigint",
+        "float32": "real",
+        "float64": "double precision",
+        "string": "text",
+        "binary": "bytea",
+        "date": "date",
+        "timestamp": "timestamp",
+        "timestamp(UTC)": "timestamptz",
+    },
+}
+_MARKS: dict[Dialect, str] = {"duckdb": "?", "postgres": "%s"}
+_SIGNS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+
+
+@dataclass(frozen=True)
+class SqlCondition:
+    """An SQL condition, and the values for its marks in order."""
+
+    text: str
+    parameters: tuple[Any, ...]
+
+
+def to_sql(predicate: Predicate, types: Mapping[str, str], dialect: Dialect) -> SqlCondition:
+    """A predicate as SQL.
+
+    Args:
+        predicate: Bound; see :mod:`.binding`.
+        types: Canonical types of the columns.
+        dialect: ``duckdb`` (marks are ``?``) or ``postgres`` (``%s``, as psycopg has it).
+
+    Raises:
+        UsageError: a reference is not bound.
+    """
+    writer = _Writer(types, dialect)
+    text = writer.write(predicate)
+    return SqlCondition(text, tuple(writer.parameters))
+
+
+def quoted(name: str, dialect: Dialect) -> str:
+    """A name in double quotes. psycopg reads ``%`` even there, so it is doubled for PostgreSQL."""
+    text = '"' + name.replace('"', '""') + '"'
+    return text.replace("%", "%%") if dialect == "postgres" else text
+
+
+class _Writer:
+    def __init__(self, types: Mapping[str, str], dialect: Dialect) -> None:
+        self.types = types
+        self.dialect: Dialect = dialect
+        self.parameters: list[Any] = []
+
+    def write(self, predicate: Predicate) -> str:
+        if isinstance(predicate, Condition):
+            return self._condition(predicate)
+        if isinstance(predicate, Negation):
+            return f"(not {self.write(predicate.part)})"
+        if not predicate.parts:
+            return "true" if isinstance(predicate, AllOf) else "false"
+        word = " and " if isinstance(predicate, AllOf) else " or "
+        return f"({word.join(self.write(part) for part in predicate.parts)})"
+
+    def _condition(self, condition: Condition) -> str:
+        kind = self.types[condition.column]
+        column = quoted(condition.column, self.dialect)
+        value = condition.value
+        if condition.operator == "is_null":
+            return f"({column} is {'' if value else 'not '}null)"
+        if condition.operator in {"in", "not_in"}:
+            if not value:
+                return "false" if condition.operator == "in" else "true"
+            marks = ", ".join(self._value(one, kind) for one in value)
+            negation = "not " if condition.operator == "not_in" else ""
+            return f"({self._compared(column, kind)} {negation}in ({marks}))"
+        if condition.operator in _SIGNS:
+            return f"({self._compared(column, kind)} {_SIGNS[condition.operator]} {self._value(value, kind)})"
+        return self._text(column, condition.operator, value)
+
+    def _compared(self, column: str, kind: str) -> str:
+        return f'{column} collate "C"' if self.dialect == "postgres" and kind == "string" else column
+
+    def _text(self, column: str, operator: str, value: str) -> str:
+        mark = self._value(value, "string")
+        if operator == "contains":
+            name = "contains" if self.dialect == "duckdb" else "strpos"
+            more = "" if self.dialect == "duckdb" else " > 0"
+            return f"({name}({column}, {mark}){more})"
+        if operator == "starts_with":
+            return f"starts_with({column}, {mark})"
+        if self.dialect == "duckdb":
+            return f"suffix({column}, {mark})"
+        # right(column, 0) is empty, as an empty ending is.
+        return f"(right({column}, length({mark})) = {self._value(value, 'string')})"
+
+    def _value(self, value: Any, kind: str) -> str:
+        if isinstance(value, Reference):
+            raise UsageError(f"the filter's {{{value.name}}} is not bound to anybody who asks")
+        self.parameters.append(value)
+        return f"cast({_MARKS[self.dialect]} as {_TYPES[self.dialect].get(kind, kind)})"

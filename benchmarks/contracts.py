@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
+import itertools
 import os
 import resource
 import statistics
@@ -191,8 +192,8 @@ RUNNERS = {
 
 def measure(
     rows: int, rounds: int, dirty: float, *, shuffled: bool, who: list[str]
-) -> dict[str, tuple[float, float]]:
-    """Median seconds and largest peak memory in MiB of each, whole processes in turns."""
+) -> dict[str, list[tuple[float, float]]]:
+    """Seconds and peak memory in MiB of each, round by round, whole processes in turns."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "contracts").mkdir()
@@ -215,10 +216,20 @@ def measure(
         for _ in range(rounds):
             for name in who:
                 taken[name].append(once(name)[:2])
-    return {
-        name: (statistics.median(seconds for seconds, _ in runs), max(peak for _, peak in runs))
-        for name, runs in taken.items()
-    }
+    return taken
+
+
+def report(found: dict[str, list[tuple[float, float]]]) -> None:
+    """Print medians, and the ratios to the scan by hand with the spread over the rounds."""
+    limit = found.get("by hand", next(iter(found.values())))
+    for name, runs in found.items():
+        ratios = [one[0] / other[0] for one, other in zip(runs, limit, strict=True)]
+        peaks = [one[1] / other[1] for one, other in zip(runs, limit, strict=True)]
+        print(
+            f"  {name:20} {statistics.median(seconds for seconds, _ in runs):7.2f} s"
+            f"  {statistics.median(ratios):5.2f} x ({min(ratios):.2f} to {max(ratios):.2f})"
+            f"   peak {max(peak for _, peak in runs):6.0f} MiB {statistics.median(peaks):5.2f} x"
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -227,19 +238,17 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--dirty", type=float, default=0.0, help="share of rows that break rules; 0.01 say")
+    parser.add_argument(
+        "--dirty", type=float, nargs="+", default=[0.0, 0.01], help="shares of rows that break rules"
+    )
     parser.add_argument("--shuffled", action="store_true", help="rows not in the order of the key")
     parser.add_argument("--who", nargs="+", choices=list(RUNNERS), default=list(RUNNERS))
     chosen = parser.parse_args(arguments)
-    for rows in chosen.rows:
-        found = measure(rows, chosen.rounds, chosen.dirty, shuffled=chosen.shuffled, who=chosen.who)
+    for rows, dirty in itertools.product(chosen.rows, chosen.dirty):
+        found = measure(rows, chosen.rounds, dirty, shuffled=chosen.shuffled, who=chosen.who)
         order = "shuffled" if chosen.shuffled else "sorted by the key"
-        print(
-            f"\n{rows:,} rows, {order}, {chosen.dirty:.1%} dirty, medians of {chosen.rounds} whole processes"
-        )
-        limit = found.get("by hand", next(iter(found.values())))
-        for name, (seconds, peak) in found.items():
-            print(f"  {name:20} {seconds:7.2f} s  {seconds / limit[0]:5.2f} x   peak {peak:6.0f} MiB")
+        print(f"\n{rows:,} rows, {order}, {dirty:.1%} dirty, medians of {chosen.rounds} whole processes")
+        report(found)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Evaluate a contract: all rules of single rows in one streaming scan over the candidate's files.
 
-The scan counts failing rows for each rule and keeps nothing. Which rows failed is asked again, of the rules
-that have failures only: clean data is read once. What a rule means is defined in :mod:`.expressions`, and for
-keys in :mod:`.uniqueness`.
+The scan counts failing rows for each rule, and the distinct ones of all that hold a version, and keeps nothing.
+Which rows failed is asked again, of the rules that have failures only: clean data is read once. What a rule means
+is defined in :mod:`.expressions`, and for keys in :mod:`.uniqueness`.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ class _Evaluator:
         ]
         self.frame = source.frame(usable) if usable else None
         self.repeated: dict[str, pl.DataFrame] = {}
+        self.masked: int | None = 0
 
     def run(self) -> Evaluation:
         counts = self._counts()
@@ -131,23 +132,30 @@ class _Evaluator:
                 rule = next(rule for rule in self.contract.rules if rule.id == name)
                 self.plan.obstacles[name] = f"the check raised: {self.custom.cause(rule, error)}"
                 del masks[name]
+        self.masked = None  # what was counted together last were not all of them
         return counts
 
     def _count(self, masks: Mapping[str, pl.Expr]) -> dict[str, int]:
+        """Failing rows of these rules, and in the same scan (``masked``) of all those at ``error`` together."""
         if not masks or self.frame is None:
             return {}
-        sums = [mask.sum().alias(name) for name, mask in masks.items()]
-        counted = self.frame.select(sums).collect(engine="streaming").row(0, named=True)
-        return {name: int(count or 0) for name, count in counted.items()}
+        import polars as pl
+
+        names = {rule_id: f"rule_{number}" for number, rule_id in enumerate(masks)}
+        marked = self.frame.select(mask.alias(names[rule_id]) for rule_id, mask in masks.items())
+        holding = [names[rule.id] for rule in self.contract.rules if rule.id in masks and _rejects(rule)]
+        together = pl.any_horizontal(
+            [pl.col(name).fill_null(value=False) for name in holding] or [pl.lit(value=False)]
+        )
+        counted = marked.select(pl.all().sum(), together.sum().alias("masked")).collect(engine="streaming")
+        row = counted.row(0, named=True)
+        self.masked = int(row["masked"] or 0)
+        return {rule_id: int(row[name] or 0) for rule_id, name in names.items()}
 
     def _rejected(self, counts: Mapping[str, int]) -> int:
         import polars as pl
 
-        broken = [
-            rule
-            for rule in self.contract.rules
-            if rule.level == "row" and rule.severity == "error" and counts.get(rule.id)
-        ]
+        broken = [rule for rule in self.contract.rules if _rejects(rule) and counts.get(rule.id)]
         if not broken or self.frame is None:
             return 0
         if len(broken) == 1:
@@ -156,18 +164,21 @@ class _Evaluator:
             self.plan.masks[rule.id].fill_null(value=False) for rule in broken if rule.id in self.plan.masks
         ]
         other = pl.any_horizontal(masks) if masks else pl.lit(value=False)
+        if self.masked is None:
+            self.masked = int(self.frame.select(other.sum()).collect(engine="streaming").item() or 0)
         repeated = [self.repeated[rule.id] for rule in broken if rule.id in self.repeated]
-        rejected = int(self.frame.select(other.sum()).collect(engine="streaming").item() or 0) if masks else 0
-        if repeated:
-            distinct = pl.concat(repeated).unique()
-            alone = (
-                self.frame.select(other.alias("other"))
-                .with_row_index(ROW)
-                .join(distinct.lazy(), on=ROW, how="semi")
-                .select((~pl.col("other")).sum())
-            )
-            rejected += int(alone.collect(engine="streaming").item()) if masks else distinct.height
-        return rejected
+        if not repeated:
+            return self.masked
+        distinct = pl.concat(repeated).unique()
+        if not self.masked:
+            return distinct.height
+        alone = (
+            self.frame.select(other.alias("other"))
+            .with_row_index(ROW)
+            .join(distinct.lazy(), on=ROW, how="semi")
+            .select((~pl.col("other")).sum())
+        )
+        return self.masked + int(alone.collect(engine="streaming").item())
 
     def _result(self, rule: Rule, counts: Mapping[str, int]) -> RuleResult:
         if rule.level == "row":
@@ -237,6 +248,10 @@ class _Evaluator:
             outcome.reason,
             tuple(shown(row, self.contract.classified) for row in outcome.sample),
         )
+
+
+def _rejects(rule: Rule) -> bool:
+    return rule.level == "row" and rule.severity == "error"
 
 
 def listed_rows(

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def json_rows(frame: pl.DataFrame) -> list[str]:
-    """One JSON object a row, columns in order.
+def json_rows(frame: pl.DataFrame) -> pl.Series:
+    """Texts of one JSON object a row, columns in order.
 
     Dates and timestamps are ISO 8601, decimals are text (a number could lose digits), binary is hexadecimal, and
     NaN and the infinities are the texts ``"NaN"``, ``"inf"`` and ``"-inf"``.
@@ -34,13 +34,11 @@ def json_rows(frame: pl.DataFrame) -> list[str]:
         ):
             simple.append(column)
         else:  # nested, binary, or a float value that JSON lacks: rare, so one row at a time
-            return [
-                json.dumps({key: plain(value) for key, value in row.items()}, ensure_ascii=False)
-                for row in frame.iter_rows(named=True)
-            ]
-    texts: list[str] = frame.select(pl.struct(simple).struct.json_encode()).to_series().to_list()
-    return texts
-
-
-def _all_finite(values: pl.Series) -> bool:
-    return values.dtype.is_float() and bool(values.is_finite().all())
+            return pl.Series(
+                [
+                    json.dumps({key: plain(value) for key, value in row.items()}, ensure_ascii=False)
+                    for row in frame.iter_rows(named=True)
+                ],
+                dtype=pl.String,
+            )
+    return frame.select(pl.struct(simple).struct.json_encode()).to_series()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from dp_dagster.contracts.custom import CustomChecks
 from dp_dagster.contracts.evaluate import Evaluation, evaluate, listed_rows
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _ROW_GROUP_ROWS = 122_880
 _BATCH_ROWS = 20_000
 _RULES = "__dp_rules"
+_REASON = "__dp_reason"
 
 
 def rejected_schema() -> pa.Schema:
@@ -209,9 +210,6 @@ class _Marked:
         if lost := [self.plan.obstacles[rule.id] for rule in listed if rule.id not in self.repeated]:
             raise ContractError(f"rows cannot be split: {lost[0]}")
 
-    def _numbered(self) -> pl.LazyFrame:
-        return self.source.frame().with_row_index(ROW)
-
     def _any_mask(self) -> pl.Expr:
         import polars as pl
 
@@ -221,11 +219,15 @@ class _Marked:
     def write_accepted(self, file: Path) -> None:
         import polars as pl
 
-        frame = self._numbered()
+        frame = self.source.frame()
         if self.repeated:
             repeated = pl.concat(list(self.repeated.values())).unique()
-            frame = frame.join(repeated.lazy(), on=ROW, how="anti", maintain_order="left")
-        frame.filter(~self._any_mask()).drop(ROW).sink_parquet(
+            frame = (
+                frame.with_row_index(ROW)
+                .join(repeated.lazy(), on=ROW, how="anti", maintain_order="left")
+                .drop(ROW)
+            )
+        frame.filter(~self._any_mask()).sink_parquet(
             file, compression="snappy", row_group_size=_ROW_GROUP_ROWS, maintain_order=True
         )
 
@@ -234,10 +236,15 @@ class _Marked:
 
         if not self.rules or limit == 0:
             return
-        frame = self._numbered()
+        frame = self.source.frame()
+        columns = frame.collect_schema().names()
         flags: dict[str, pl.Expr] = {
             rule_id: mask.fill_null(value=False) for rule_id, mask in self.masks.items()
         }
+        # Rows are numbered only where numbers are needed: below a number no filter reaches the reader of the
+        # files, which otherwise decodes nothing but the failing rows.
+        if self.repeated:
+            frame = frame.with_row_index(ROW)
         for number, (rule_id, repeated) in enumerate(self.repeated.items()):
             flag = f"__dp_repeated_{number}"
             frame = frame.join(
@@ -247,31 +254,27 @@ class _Marked:
                 maintain_order="left",
             )
             flags[rule_id] = pl.col(flag).is_not_null()
-        order = [rule.id for rule in self.rules]
-        broken = pl.concat_list([pl.when(flags[name]).then(pl.lit(name)) for name in order]).list.drop_nulls()
-        names = frame.collect_schema().names()
-        columns = [name for name in names if not name.startswith("__dp_")]
-        chosen = frame.filter(pl.any_horizontal(*flags.values())).select(*columns, broken.alias(_RULES))
+        names = [pl.when(flags[rule.id]).then(pl.lit(rule.id)) for rule in self.rules]
+        phrases = [pl.when(flags[rule.id]).then(pl.lit(phrase(rule))) for rule in self.rules]
+        chosen = frame.filter(pl.any_horizontal(*flags.values())).select(
+            *columns,
+            pl.concat_list(names).list.drop_nulls().alias(_RULES),
+            pl.concat_str(phrases, separator="; ", ignore_nulls=True).alias(_REASON),
+        )
         if limit is not None:
             chosen = chosen.head(limit)
-        phrases = {rule.id: phrase(rule) for rule in self.rules}
         for frame_batch in chosen.collect_batches(
             chunk_size=_BATCH_ROWS, maintain_order=True, engine="streaming"
         ):
-            yield from _batches(frame_batch, phrases)
+            yield from _batches(frame_batch)
 
 
-def _batches(frame: pl.DataFrame, phrases: dict[str, str]) -> Iterator[Any]:
-    import pyarrow as pa
+def _batches(frame: pl.DataFrame) -> Iterator[pa.RecordBatch]:
+    import polars as pl
 
     if not frame.height:
         return
-    rules = frame[_RULES].to_list()
-    yield pa.RecordBatch.from_arrays(
-        [
-            pa.array(rules, pa.list_(pa.string())),
-            pa.array(["; ".join(phrases[name] for name in broken) for broken in rules], pa.string()),
-            pa.array(json_rows(frame.drop(_RULES)), pa.string()),
-        ],
-        schema=rejected_schema(),
-    )
+    row = json_rows(frame.drop(_RULES, _REASON)).alias("row")
+    made = frame.select(pl.col(_RULES).alias("rules"), pl.col(_REASON).alias("reason"), row)
+    # Through Arrow as a whole: pyarrow imports pandas before it looks at a list of Python values.
+    yield from made.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(rejected_schema()).to_batches()

@@ -81,10 +81,10 @@ def put_aside(
             rows = batch.num_rows
             written += rows
             columns: list[Any] = [
-                pa.array([now] * rows, schema.field("quarantined_at").type),
-                pa.array([run_id] * rows, pa.string()),
-                pa.array([candidate_id] * rows, pa.string()),
-                pa.array([published_in_part] * rows, pa.bool_()),
+                pa.repeat(pa.scalar(now, schema.field("quarantined_at").type), rows),
+                pa.repeat(pa.scalar(run_id, pa.string()), rows),
+                pa.repeat(pa.scalar(candidate_id, pa.string()), rows),
+                pa.repeat(pa.scalar(published_in_part, pa.bool_()), rows),
                 *(batch.column(name).cast(schema.field(name).type) for name in ("rules", "reason", "row")),
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)

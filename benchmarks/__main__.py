@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("assets", "refresh", "commit", "loading", "contracts")
+NAMES = ("assets", "refresh", "commit", "loading", "contracts", "audit")
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, Text, event, text
+from sqlalchemy import Column, Engine, Index, Integer, MetaData, String, Table, Text, event, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -57,7 +57,7 @@ class RecordsDatabase:
             Column("id", Integer, primary_key=True, autoincrement=False),
             Column("at", String(32), nullable=False),
             Column("kind", String(32), nullable=False),
-            Column("product", Text, nullable=False, index=True),
+            Column("product", Text, nullable=False),
             Column("subject", Text, nullable=False),
             Column("actor", Text, nullable=False),
             Column("run_id", Text, nullable=False),
@@ -65,6 +65,9 @@ class RecordsDatabase:
             Column("previous_hash", String(64), nullable=False, unique=True),
             Column("hash", String(64), nullable=False),
         )
+        # The id comes last in each, so that a page of the newest is read without sorting.
+        for name in ("product", "actor", "kind", "at"):
+            Index(f"dp_records_by_{name}", self.records.c[name], self.records.c.id)
         # Where the chain ends: without it, records missing at the end would not show.
         self.head = Table(
             "dp_records_head",
@@ -150,16 +153,25 @@ class RecordsDatabase:
 
     def _make(self) -> None:
         with self.reading() as connection:
-            if sqlalchemy.inspect(connection).has_table(self.head.name):
-                return
+            is_there = sqlalchemy.inspect(connection).has_table(self.head.name)
+            missing = self._missing_indexes(connection) if is_there else []
+        if is_there and not missing:
+            return
         with self.writing() as connection:
             if sqlalchemy.inspect(connection).has_table(self.head.name):
-                return  # somebody else was quicker
+                # Somebody else was quicker, or an earlier release made the tables.
+                for index in self._missing_indexes(connection):
+                    index.create(connection)
+                return
             self._metadata.create_all(connection)
             for action in ("update", "delete"):
                 for template in _ONLY_APPENDED[connection.dialect.name]:
                     connection.execute(text(template.format(action=action)))
             connection.execute(self.head.insert().values(count=0, hash="0" * 64))
+
+    def _missing_indexes(self, connection: Connection) -> list[Index]:
+        there = {index["name"] for index in sqlalchemy.inspect(connection).get_indexes(self.records.name)}
+        return [index for index in self.records.indexes if index.name not in there]
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -43,6 +43,8 @@ from dp_dagster.registry import FAMILIES, Registry
 from dp_dagster.settings import ENVIRONMENT_PREFIX, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
@@ -177,13 +179,22 @@ def commands() -> str:
         "that it runs on is at fault, so that a retry may help.",
         "",
     ]
-    for name, command in group.commands.items():
+    for name, command in leaves(group):
         lines += [f"## dp {name}", "", "```text", f"{usage(name, command)}", "```", ""]
         lines += [*paragraphs(command.help or ""), ""]
         parameters = [parameter_row(parameter) for parameter in command.params]
         if parameters:
             lines += ["| argument or option | meaning |", "| --- | --- |", *parameters, ""]
     return "\n".join(lines)
+
+
+def leaves(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """All commands, those of groups with the group's name before theirs."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from leaves(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
 
 
 def usage(name: str, command: click.Command) -> str:

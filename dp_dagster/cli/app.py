@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 import typer
 
+from dp_dagster.cli.audit import audit
 from dp_dagster.cli.dev import dev
 from dp_dagster.cli.diff import diff
 from dp_dagster.cli.export import export
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-COMMANDS: dict[str, Callable[..., Any]] = {
+COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "validate": validate,
     "list": list_products,
     "show": show,
@@ -45,9 +46,10 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "schema": schema,
     "import": import_document,
     "export": export,
+    "audit": audit,
     "dev": dev,
 }
-"""Commands by name, in the order in which ``dp --help`` lists them."""
+"""Commands, and groups of them, by name in the order in which ``dp --help`` lists them."""
 
 _INTERRUPTED = 130  # what shells expect after Ctrl-C
 
@@ -64,7 +66,10 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name, command in COMMANDS.items():
-        app.command(name)(command)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
 
     @app.callback()
     def _dp() -> None:

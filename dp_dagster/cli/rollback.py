@@ -18,13 +18,14 @@ def rollback(
     Nothing is deleted, and nothing looks fresher than it is.
     """
     from dp_dagster.cli.names import find_dataset
-    from dp_dagster.definitions.run import actor, report_rollback
+    from dp_dagster.definitions.run import report_rollback
     from dp_dagster.pipeline import Session
     from dp_dagster.pipeline.rollback import roll_back
+    from dp_dagster.records import os_user
 
     product, declared = find_dataset(dataset)
-    session = Session(product, f"rollback-{uuid.uuid4().hex[:12]}")
-    outcome = roll_back(session, declared.label, to, actor())
+    session = Session(product, f"rollback-{uuid.uuid4().hex[:12]}", actor=os_user())
+    outcome = roll_back(session, declared.label, to)
     report_rollback(product, outcome)
     typer.echo(
         f"{product.id}.{declared.label}: version {outcome.before} is replaced by version "

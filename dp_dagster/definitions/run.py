@@ -7,7 +7,6 @@ like any other.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import io
 import os
 import uuid
@@ -17,12 +16,14 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from dp_dagster.definitions import automation, keys
+from dp_dagster.definitions.actors import ACTOR_TAG
 from dp_dagster.definitions.build import build_definitions
 from dp_dagster.definitions.orphans import hold_run, reconcile, release_run
 from dp_dagster.definitions.progress import progress_logger
 from dp_dagster.definitions.work import ACKNOWLEDGED_TAG, EXIT_CODE
 from dp_dagster.errors import OperatorError
 from dp_dagster.home import dagster_environment, ensure_dagster_home
+from dp_dagster.records import os_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,7 +104,7 @@ def run_product(
                     ".dagster/repository": f"__repository__@{product.id}",
                     "dagster/code_location": product.id,
                     "dp/product": product.id,
-                    "dp/actor": actor(),
+                    ACTOR_TAG: os_user(),
                     **({ACKNOWLEDGED_TAG: ",".join(acknowledged)} if acknowledged else {}),
                 },
             )
@@ -170,12 +171,3 @@ def report_rollback(product: ResolvedProduct, outcome: RollbackOutcome) -> None:
                     },
                 )
             )
-
-
-def actor() -> str:
-    """Who runs this: the user of the command line."""
-    # getuser raises where the user has no name, in a container for example.
-    try:
-        return f"cli.{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "cli"

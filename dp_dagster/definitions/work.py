@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from dp_dagster.definitions.actors import actor_of
 from dp_dagster.definitions.orphans import hold_run, reconcile
 from dp_dagster.errors import AuthorError, DataProductError, RetryableError
 from dp_dagster.pipeline import Session
@@ -48,6 +49,7 @@ def begin(context: dg.AssetExecutionContext, product: ResolvedProduct) -> Sessio
         context.run.run_id,
         connect=work_database,
         acknowledged=[name for name in agreed.split(",") if name],
+        actor=actor_of(context.run.tags),
     )
 
 

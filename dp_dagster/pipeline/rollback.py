@@ -22,16 +22,15 @@ class RollbackOutcome:
     ports: tuple[ProjectionOutcome, ...]
 
 
-def roll_back(session: Session, name: str, to_version: int, actor: str) -> RollbackOutcome:
+def roll_back(session: Session, name: str, to_version: int) -> RollbackOutcome:
     """Publish an older version of a dataset again.
 
     Old rows do not become fresh: the commit keeps the time at which they were first published.
 
     Args:
-        session: The run.
+        session: The run; its actor asked for it.
         name: The dataset.
         to_version: A version of its history.
-        actor: Who asked for it.
 
     Raises:
         UsageError: there is no such version, it is served already, or it was vacuumed.
@@ -42,7 +41,7 @@ def roll_back(session: Session, name: str, to_version: int, actor: str) -> Rollb
     table = dataset_table_of(session, dataset)
     with table.lock(session.holder):
         newest = table.newest()
-        snapshot = table.rollback(to_version, {"dp.run_id": session.run_id, "dp.actor": actor})
+        snapshot = table.rollback(to_version, {"dp.run_id": session.run_id, "dp.actor": session.actor})
         before = newest.version if newest else to_version
         session.record(
             "rolled_back",
@@ -50,7 +49,6 @@ def roll_back(session: Session, name: str, to_version: int, actor: str) -> Rollb
             before=before,
             to=to_version,
             version=snapshot.version,
-            by=actor,
         )
     ports = tuple(
         project_port(session, port.label)

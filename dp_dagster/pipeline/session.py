@@ -14,6 +14,7 @@ from dp_dagster.engines import duckdb as duckdb_engine
 from dp_dagster.errors import InputError, UsageError
 from dp_dagster.pipeline.pins import Pins
 from dp_dagster.ports.base import InputContext, Pinned
+from dp_dagster.records import os_user
 from dp_dagster.transforms.base import TransformPlace
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Session:
         run_id: Identifies the run; steps of one run share it.
         connect: Opens a work database; DuckDB itself by default, dagster-duckdb's resource under Dagster.
         acknowledged: Consumers that agreed to a change of contract that breaks them.
+        actor: Who does it, for the records; by default the account that this process runs under.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class Session:
         connect: Callable[[Path], AbstractContextManager[duckdb.DuckDBPyConnection]] | None = None,
         *,
         acknowledged: Sequence[str] = (),
+        actor: str | None = None,
     ) -> None:
         self.product = product
         self.run_id = run_id
         self.settings = product.settings
         self.acknowledged = tuple(acknowledged)
+        self.actor = actor or os_user()
         self._connect = connect or duckdb_engine.connect
         self.work_folder = product.settings.state_directory / "work" / product.id / run_id
 
@@ -83,9 +87,9 @@ class Session:
             kind=kind,
             product=self.product.id,
             subject=subject,
-            actor=f"run:{self.run_id}",
+            actor=self.actor,
             run_id=self.run_id,
-            payload=payload,
+            payload={**payload, "environment": self.settings.environment},
         )
 
     @contextmanager

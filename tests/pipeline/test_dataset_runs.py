@@ -284,7 +284,7 @@ def test_a_rollback_shows_at_the_ports_and_looks_no_fresher(workshop: Workshop) 
     product.run()
     assert product.query("from small.v1.vw_rows") == [("cy", 3)]
     session = product.session()
-    outcome = roll_back(session, "rows", 0, "tester")
+    outcome = roll_back(session, "rows", 0)
     assert (outcome.before, outcome.snapshot.version) == (1, 2)
     assert outcome.snapshot.published_at == first.published_at
     assert [(port.port, port.changed) for port in outcome.ports] == [("vw_rows", True)]
@@ -295,7 +295,7 @@ def test_a_rollback_shows_at_the_ports_and_looks_no_fresher(workshop: Workshop) 
     assert entry is not None
     assert (entry.version, entry.published_at) == (2, first.published_at.isoformat())
     (record,) = session.records.query(product="small", kind="rolled_back")
-    assert record.payload["by"] == "tester"
+    assert (record.actor, record.payload["to"]) == (session.actor, 0)
     # Projecting again changes nothing; the next run publishes on top.
     assert not project_port(product.session(), "vw_rows").changed
     assert product.run().published.snapshot.version == 3
@@ -307,5 +307,5 @@ def test_versions_that_cannot_be_rolled_back_to(workshop: Workshop, version: int
     product = workshop.product()
     product.run()
     with pytest.raises(UsageError):
-        roll_back(product.session(), "rows", version, "tester")
+        roll_back(product.session(), "rows", version)
     assert len(product.table().history()) == 1

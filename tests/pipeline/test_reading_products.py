@@ -102,7 +102,7 @@ def test_a_rollback_of_the_producer_reaches_the_consumer(workshop: Workshop, pro
     producer.run()
     product = consumer(workshop)
     product.run()
-    roll_back(producer.session(), "rows", 0, "tester")
+    roll_back(producer.session(), "rows", 0)
     assert rows(product.run().published.snapshot) == [("ada", 1), ("ben", 2)]
     assert upstream_of(product)["source"]["version"] == 2
 

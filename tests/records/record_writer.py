@@ -1,18 +1,19 @@
-"""Appends records and prints the hash of each one that was acknowledged. Run by test_records.py."""
+"""Appends records, and tells of each one that was acknowledged. Runs in processes of test_records.py."""
 
 from __future__ import annotations
 
-import sys
+from typing import TYPE_CHECKING
 
 from dp_dagster.records import Records
 
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
-def main(url: str, name: str, count: int) -> None:
+
+def write(url: str, name: str, count: int, told: Connection) -> None:
+    """Append ``count`` records; each hash goes down the pipe after the store has acknowledged it."""
     records = Records(url)
     for number in range(count):
         record = records.append("published", "flights", "v1/dataset/flights", name, "run", {"number": number})
-        print(record.hash, flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+        told.send_bytes(record.hash.encode())
+    told.close()

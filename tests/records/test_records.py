@@ -1,25 +1,32 @@
 from __future__ import annotations
 
+import contextlib
+import json
+import multiprocessing
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from record_writer import write
 
 from dp_dagster.errors import LockedError, SettingsError, StoreError, UsageError
-from dp_dagster.records import KINDS, Record, Records
+from dp_dagster.records import KINDS, Anchor, Record, Records
+from dp_dagster.records.model import hash_of
+from dp_dagster.records.verification import read_anchors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-WRITER = Path(__file__).with_name("record_writer.py")
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -76,6 +83,75 @@ def test_questions(records: Records) -> None:
         records.query(limit=-1)
 
 
+def test_pages(records: Records) -> None:
+    written = [add(records, number, product="flights" if number % 2 else "shops") for number in range(9)]
+    flights = [record for record in written if record.product == "flights"]
+    assert records.query(product="flights", limit=2) == flights[:1:-1]
+    assert records.query(product="flights", limit=2, before=flights[2].id) == flights[1::-1]
+    assert records.query(oldest_first=True, limit=2) == written[:2]
+    assert records.query(oldest_first=True, limit=2, after=written[1].id) == written[2:4]
+    assert records.query(until=datetime.fromisoformat(written[3].at)) == written[2::-1]
+    assert records.query(actor="tester", limit=1) == written[:7:-1]
+    assert records.query(actor="nobody") == []
+
+
+def test_the_log_is_read_in_pages_of_constant_size(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = [add(records, number) for number in range(7)]
+    monkeypatch.setattr("dp_dagster.records.store._PAGE", 3)
+    assert list(records.stream()) == written[::-1]
+    assert list(records.stream(oldest_first=True)) == written
+    assert list(records.stream(oldest_first=True, limit=4)) == written[:4]
+    assert list(records.stream(limit=3, product="flights")) == written[:3:-1]
+    assert list(records.stream(product="shops")) == []
+    found = records.stream(oldest_first=True)
+    first = [next(found) for _ in range(4)]
+    later = add(records, 8)  # no transaction is open between pages
+    assert [*first, *found] == [*written, later]
+
+
+def plan(url: str, where: str) -> str:
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("set enable_seqscan = off")
+        explain = "explain query plan" if connection.dialect.name == "sqlite" else "explain"
+        rows = connection.exec_driver_sql(
+            f"{explain} select * from dp_records {where} order by id desc limit 50"
+        )
+        return " ".join(str(row) for row in rows)
+
+
+@pytest.mark.parametrize("column", ["product", "actor", "kind"])
+def test_questions_read_an_index_in_its_order(records: Records, url: str, column: str) -> None:
+    add(records)
+    said = plan(url, f"where {column} = 'x'")
+    assert f"USING INDEX dp_records_by_{column}" in said
+    assert "TEMP B-TREE" not in said
+
+
+def test_a_database_of_an_earlier_release_gets_the_indexes(records: Records, url: str) -> None:
+    add(records)
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("drop index dp_records_by_actor")
+    assert len(Records(url).query()) == 1
+    assert "dp_records_by_actor" in plan(url, "where actor = 'x'")
+
+
+def test_what_says_the_same_again_is_not_recorded(records: Records) -> None:
+    def say(findings: list[int], subject: str = "policies") -> Record | None:
+        return records.append_if_changed("checked", "flights", subject, "tester", "r", {"findings": findings})
+
+    assert say([1]) is not None
+    assert say([1]) is None
+    assert say([1], "others") is not None
+    assert say([2]) is not None
+    assert say([1]) is not None
+    assert say([1]) is None
+    assert len(records.query()) == 4
+    assert records.verify() == []
+
+
 def test_only_known_kinds_and_json_are_recorded(records: Records) -> None:
     for kind in KINDS:
         add(records, kind=kind)
@@ -121,11 +197,11 @@ def test_whatever_is_recorded_is_kept_and_proves_true(
         ("update dp_records set payload = 'nonsense' where id = 2", "record 2 was changed"),
         ("update dp_records set actor = 'somebody' where id = 3", "record 3 was changed"),
         ("update dp_records set at = '2020-01-01' where id = 1", "record 1 was changed"),
-        ("delete from dp_records where id = 2", "records 2 to 2 are missing"),
-        ("delete from dp_records where id = 1", "records 1 to 1 are missing"),
+        ("delete from dp_records where id = 2", "record 2 is missing"),
+        ("delete from dp_records where id = 1", "record 1 is missing"),
         ("delete from dp_records where id = 4", "the chain ends at record 3, but 4 records were written"),
         ("delete from dp_records", "the chain ends at record 0, but 4 records were written"),
-        ("update dp_records set hash = 'x' where id = 2", "record 3 does not follow"),
+        ("update dp_records set hash = 'x' where id = 2", "record 2 was changed"),
     ],
 )
 def test_what_was_changed_behind_our_back_shows(
@@ -136,6 +212,199 @@ def test_what_was_changed_behind_our_back_shows(
     tamper(url, statement)
     problems = records.verify()
     assert any(problem in found for found in problems), problems
+
+
+MOVE = "update dp_records set id = {} where id = {}"
+SWAP = [MOVE.format(-1, 2), MOVE.format(2, 4), MOVE.format(4, -1)]
+MOVED_AWAY = [MOVE.format(4, 3)]
+INSERTED = (
+    "insert into dp_records select {}, at, kind, product, subject, actor, run_id, payload, '{}', hash "
+    "from dp_records where id = {}"
+)
+
+
+@pytest.mark.parametrize(
+    ("statements", "problems"),
+    [
+        (
+            ["update dp_records set actor = 'x' where id between 2 and 4"],
+            ["records 2 to 4 were changed after"],
+        ),
+        (["delete from dp_records where id in (2, 3)"], ["records 2 to 3 are missing"]),
+        (SWAP, ["record 4 was moved: it stands at place 2", "record 2 was moved: it stands at place 4"]),
+        (
+            ["delete from dp_records where id = 2", *(MOVE.format(one - 1, one) for one in (3, 4, 5, 6))],
+            [
+                "records 3 to 6 stand at places 2 to 5: 1 before them removed",
+                "the chain ends at record 5, but 6 records were written",
+            ],
+        ),
+        (
+            [*(MOVE.format(one + 1, one) for one in (6, 5, 4)), INSERTED.format(4, "x" * 64, 2)],
+            [
+                "record 4 was changed after it was written",
+                "records 4 to 6 stand at places 5 to 7: 1 before them slipped in",
+                "the chain ends at record 7, but 6 records were written",
+            ],
+        ),
+        ([INSERTED.format(0, "x" * 64, 2)], ["record 0 was slipped in before record 1"]),
+        (
+            [INSERTED.format(7, "x" * 64, 2)],
+            ["record 7 was changed after", "the chain ends at record 7, but 6 records were written"],
+        ),
+        (["delete from dp_records where id > 4"], ["the chain ends at record 4, but 6 records were written"]),
+        (["delete from dp_records_head"], ["the chain has 0 heads instead of one"]),
+        (
+            ["update dp_records_head set hash = 'x'"],
+            ["the chain does not end with the hash that record 6 was"],
+        ),
+    ],
+)
+def test_each_record_that_was_tampered_with_is_named(
+    records: Records, url: str, statements: list[str], problems: list[str]
+) -> None:
+    for number in range(1, 7):
+        add(records, number)
+    tamper(url, *statements)
+    found = records.verify()
+    assert len(found) == len(problems), found
+    for message, start in zip(found, problems, strict=True):
+        assert message.startswith(start), found
+
+
+def test_a_record_in_another_ones_place_is_named(records: Records, url: str) -> None:
+    """Somebody who knows how hashes are made changes one record, and its hash."""
+    for number in range(1, 4):
+        add(records, number)
+    forged = records.query()[1]
+    digest = hash_of(2, forged.at, "held", "flights", forged.subject, "x", "r", "{}", forged.previous_hash)
+    tamper(
+        url,
+        f"update dp_records set kind = 'held', actor = 'x', run_id = 'r', payload = '{{}}', hash = '{digest}' "
+        "where id = 2",
+    )
+    assert records.verify() == [
+        "record 3 does not follow the one before it: record 2 was exchanged, or record 3 slipped in"
+    ]
+
+
+def rewrite(url: str, first: int, count: int) -> None:
+    """Make the chain anew from some record on, hashes, head and all, as who can write the database may."""
+    records = Records(url).query(oldest_first=True)[:count]
+    statements = [f"delete from dp_records where id > {count}"]
+    previous = records[first - 2].hash
+    for record in records[first - 1 :]:
+        digest = hash_of(
+            record.id, record.at, record.kind, record.product, record.subject, "nobody", record.run_id,
+            json.dumps(record.payload, separators=(",", ":")), previous,
+        )  # fmt: skip
+        statements.append(
+            f"update dp_records set actor = 'nobody', previous_hash = '{digest[:3]}{record.id}' where id = {record.id}"
+        )
+        statements.append(
+            f"update dp_records set previous_hash = '{previous}', hash = '{digest}' where id = {record.id}"
+        )
+        previous = digest
+    tamper(url, *statements, f"update dp_records_head set count = {count}, hash = '{previous}'")
+
+
+def test_an_anchor_shows_what_the_chain_alone_cannot(records: Records, url: str, tmp_path: Path) -> None:
+    empty = records.anchor()
+    for number in range(1, 4):
+        add(records, number)
+    early = records.anchor()
+    for number in range(4, 7):
+        add(records, number)
+    late = records.anchor()
+    file = tmp_path / "anchors.jsonl"
+    file.write_text("".join(f"{one.to_json()}\n" for one in (empty, early, late)))
+    assert read_anchors(file) == (empty, early, late)
+    add(records, 7)
+    verified = records.verification(read_anchors(file))
+    assert (verified.is_whole, verified.count, verified.anchors) == (True, 7, 3)
+    rewrite(url, 5, 7)
+    assert records.verify() == []
+    [problem] = records.verification([empty, early, late]).problems
+    assert str(problem) == (
+        f"the anchor of {late.at} does not hold: record 6, or one before it, was rewritten since"
+    )
+
+
+def test_an_anchor_shows_records_that_are_gone_from_the_end(records: Records, url: str) -> None:
+    for number in range(1, 6):
+        add(records, number)
+    anchor = records.anchor()
+    rewrite(url, 3, 3)
+    assert records.verify() == []
+    [problem] = records.verification([anchor]).problems
+    assert str(problem) == f"record 5, with which the anchor of {anchor.at} ends, is gone"
+
+
+def test_no_anchor_is_made_of_a_broken_end(records: Records, url: str) -> None:
+    for number in range(1, 4):
+        add(records, number)
+    tamper(url, "delete from dp_records where id = 3")
+    with pytest.raises(StoreError, match="so it is no anchor; see dp audit verify"):
+        records.anchor()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "holds no anchor; make one with dp audit anchor"),
+        ("nonsense", "anchors:1 is no anchor"),
+        ('{"count": 1}', "anchors:1 is no anchor"),
+        ('{"count": "1", "hash": "x", "at": "now"}', "wants a count and a hash of 64 digits"),
+    ],
+)
+def test_what_is_no_anchor_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "anchors").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        read_anchors(tmp_path / "anchors")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_anchors(tmp_path / "nothing")
+
+
+def test_a_rewritten_chain_is_told_in_few_sentences(records: Records, url: str) -> None:
+    for number in range(1, 151):
+        add(records, number)
+    tamper(url, "update dp_records set actor = 'x' where id > 1", "delete from dp_records where id % 20 = 0")
+    verified = records.verification()
+    assert "records 2 to 19 were changed after they were written" in records.verify()
+    assert "records 141 to 150 were changed after they were written" in records.verify()
+    assert (len(verified.problems), verified.further) == (8 + 7, 0)
+
+
+def test_problems_beyond_the_first_thousand_are_counted(
+    records: Records, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 41):
+        add(records, number)
+    tamper(url, "delete from dp_records where id % 2 = 1")
+    monkeypatch.setattr("dp_dagster.records.verification.MAX_PROBLEMS", 12)
+    verified = records.verification()
+    assert (len(verified.problems), verified.further) == (12, 8)
+    assert not verified.is_whole
+
+
+@given(st.lists(texts, min_size=6, max_size=6), payloads, st.integers(1, 2**31))
+def test_the_hash_is_that_of_the_canonical_json(
+    fields: list[str], payload: dict[str, Any], number: int
+) -> None:
+    at, product, subject, actor, run_id, previous = fields
+    record = Record(number, at, "published", product, subject, actor, run_id, payload, previous, "")
+    content = {name: value for name, value in asdict(record).items() if name != "hash"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    facts = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    digest = hash_of(number, at, "published", product, subject, actor, run_id, facts, previous)
+    assert digest == sha256(text.encode()).hexdigest()
+
+
+def test_anchors_are_lines(records: Records) -> None:
+    add(records)
+    anchor = records.anchor()
+    assert Anchor(**json.loads(anchor.to_json())) == anchor
+    assert "\n" not in anchor.to_json()
 
 
 def test_records_cannot_be_changed_by_accident(records: Records, tmp_path: Path) -> None:
@@ -207,23 +476,44 @@ def test_the_module_is_light() -> None:
 
 # -- real processes ----------------------------------------------------------------------------------------
 
+# Children of a server that has imported everything: a writer starts in milliseconds, and is a process to kill.
+FACTORY = multiprocessing.get_context("forkserver")
+FACTORY.set_forkserver_preload(["record_writer", "dp_dagster.records_database", "psycopg"])
 
-def start(url: str, name: str, count: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(WRITER), url, name, str(count)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+
+@dataclass
+class Writer:
+    """A process that appends records, and the hashes that it was told are kept."""
+
+    url: str
+    name: str
+    count: int = 1_000_000
+    acknowledged: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.pipe, told = FACTORY.Pipe(duplex=False)
+        self.process = FACTORY.Process(target=write, args=(self.url, self.name, self.count, told))
+        self.process.start()
+        told.close()
+
+    def listen(self, count: int | None = None) -> None:
+        """Take what is acknowledged: ``count`` records, or all until the process is gone."""
+        with contextlib.suppress(EOFError, ConnectionResetError):
+            while count is None or count > 0:
+                self.acknowledged.append(self.pipe.recv_bytes().decode())
+                count = None if count is None else count - 1
+
+    def end(self) -> int | None:
+        self.listen()
+        self.process.join(60)
+        self.pipe.close()
+        return self.process.exitcode
 
 
 def check_concurrent_writers(url: str) -> None:
-    writers = [start(url, f"writer{number}", 20) for number in range(4)]
-    acknowledged: list[str] = []
-    for writer in writers:
-        output, errors = writer.communicate(timeout=120)
-        assert writer.returncode == 0, errors
-        acknowledged += output.splitlines()
+    writers = [Writer(url, f"writer{number}", 20) for number in range(4)]
+    assert [writer.end() for writer in writers] == [0] * 4
+    acknowledged = [digest for writer in writers for digest in writer.acknowledged]
     records = Records(url)
     assert records.verify() == []
     assert sorted(record.hash for record in records.query()) == sorted(acknowledged)
@@ -231,20 +521,22 @@ def check_concurrent_writers(url: str) -> None:
 
 
 def check_killed_writers(url: str, rounds: int) -> None:
+    """Three writers at once, killed one after another at different moments, round after round."""
     acknowledged: list[str] = []
     records = Records(url, lock_timeout=5)
     for turn in range(rounds):
-        with start(url, f"victim{turn}", 1_000_000) as victim:
-            assert victim.stdout is not None
-            acknowledged += [victim.stdout.readline().strip() for _ in range(1 + turn % 7)]
-            victim.kill()
-            acknowledged += [line.strip() for line in victim.stdout if line.endswith("\n")]
+        writers = [Writer(url, f"victim{turn}.{number}") for number in range(3)]
+        for number, writer in enumerate(writers):
+            writer.listen(1 + (turn + number) % 5)
+            writer.process.kill()
+        assert [writer.end() for writer in writers] == [-signal.SIGKILL] * 3
+        acknowledged += [digest for writer in writers for digest in writer.acknowledged]
         acknowledged.append(add(records, turn).hash)  # nobody is blocked
         assert records.verify() == []
     kept = {record.hash for record in records.query()}
     assert set(acknowledged) <= kept
     # At most one record a kill was written and not yet acknowledged.
-    assert len(kept) <= len(acknowledged) + rounds
+    assert len(kept) <= len(acknowledged) + 3 * rounds
 
 
 @pytest.mark.slow
@@ -261,7 +553,7 @@ def test_what_was_acknowledged_survives_kill_9(url: str) -> None:
 @pytest.mark.needs("postgresql")
 @pytest.mark.parametrize(
     "check",
-    [check_concurrent_writers, lambda url: check_killed_writers(url, rounds=8)],
+    [check_concurrent_writers, lambda url: check_killed_writers(url, rounds=20)],
     ids=["concurrent", "killed"],
 )
 def test_postgresql_keeps_the_same_promises(postgresql_url: str, check: Callable[[str], None]) -> None:
@@ -292,5 +584,14 @@ def test_postgresql_answers_alike(postgresql_url: str) -> None:
         with pytest.raises(LockedError, match=r"for more than 0.2 s"):
             add(Records(postgresql_url, lock_timeout=0.2))
         assert len(records.query()) == 3
-    tamper(postgresql_url, "update dp_records set actor = 'x' where id = 2")
-    assert records.verify() == ["record 2 was changed after it was written"]
+    assert "dp_records_by_actor" in plan(postgresql_url, "where actor = 'x'")
+    anchor = records.anchor()
+    assert records.verification([anchor]).is_whole
+    assert list(records.stream(oldest_first=True, limit=2)) == written[:2]
+    tamper(postgresql_url, "update dp_records set actor = 'x' where id = 2", *MOVED_AWAY)
+    assert records.verify() == [
+        "record 2 was changed after it was written",
+        "record 3 is missing",
+        "record 3 was moved: it stands at place 4",
+        "the chain ends at record 4, but 3 records were written",
+    ]

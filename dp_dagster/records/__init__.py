@@ -1,0 +1,20 @@
+"""Records: who did what to which product, appended for good and chained by hash."""
+
+from __future__ import annotations
+
+from dp_dagster.records.actors import os_user, service
+from dp_dagster.records.model import KINDS, Kind, Record
+from dp_dagster.records.store import Records
+from dp_dagster.records.verification import Anchor, ChainProblem, Verification
+
+__all__ = [
+    "KINDS",
+    "Anchor",
+    "ChainProblem",
+    "Kind",
+    "Record",
+    "Records",
+    "Verification",
+    "os_user",
+    "service",
+]

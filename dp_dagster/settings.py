@@ -82,6 +82,13 @@ class Settings(BaseModel):
         default="http://127.0.0.1:3000", description="Where the Dagster UI is; messages link to it."
     )
 
+    openlineage: Mapping[str, Any] | None = Field(
+        default=None,
+        description="Where OpenLineage events go: the transport's settings as the OpenLineage client takes them, such "
+        'as `{type = "file", log_file_path = "events.jsonl", append = true}`; `http` and `kafka`, too. Secrets as '
+        "`${NAME}`. Without it none are sent.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _resolve(cls, data: Any) -> Any:

@@ -19,6 +19,7 @@ from dp_dagster.cli.diff import diff
 from dp_dagster.cli.export import export
 from dp_dagster.cli.history import history
 from dp_dagster.cli.import_ import import_document
+from dp_dagster.cli.lineage import lineage
 from dp_dagster.cli.list import list_products
 from dp_dagster.cli.quarantine import quarantine
 from dp_dagster.cli.rollback import rollback
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "rollback": rollback,
     "quarantine": quarantine,
     "diff": diff,
+    "lineage": lineage,
     "schema": schema,
     "import": import_document,
     "export": export,

@@ -3,11 +3,13 @@
 # No postponed annotations here: Dagster looks at the annotation of the context itself.
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from dp_dagster.definitions import describe, keys, results
+from dp_dagster.definitions.lineage import tell_lineage
 from dp_dagster.definitions.words import count
 from dp_dagster.definitions.work import begin, plain_failures
 from dp_dagster.pipeline import PublicationOutcome, publish_dataset
@@ -73,15 +75,19 @@ def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.Asse
     def publish(context: dg.AssetExecutionContext) -> Iterator[Any]:
         with plain_failures(context):
             session = begin(context, product)
+            started = datetime.now(UTC)
             outcome = publish_dataset(session, dataset.label)
             if outcome.warning:
                 context.log.warning("%s", outcome.warning)
-            yield from _events(product, dataset, outcome)
+            lineage = tell_lineage(context, product, dataset, outcome, started)
+            yield from _events(product, dataset, outcome, lineage)
 
     return publish
 
 
-def _events(product: ResolvedProduct, dataset: ResolvedDataset, outcome: PublicationOutcome) -> Iterator[Any]:
+def _events(
+    product: ResolvedProduct, dataset: ResolvedDataset, outcome: PublicationOutcome, lineage: dict[str, Any]
+) -> Iterator[Any]:
     key = keys.dataset_key(product.id, dataset.major, dataset.name)
     quarantine = keys.quarantine_key(product.id, dataset.major, dataset.name)
     verdict = outcome.verdict
@@ -122,6 +128,7 @@ def _events(product: ResolvedProduct, dataset: ResolvedDataset, outcome: Publica
             "made from": dg.MetadataValue.json(json.loads(snapshot.metadata.get("dp.upstream", "{}"))),
             "code version": snapshot.metadata.get("dp.code_version", ""),
             "dagster/uri": snapshot.location.uri,
+            **lineage,
         },
         check_results=list(checks),
     )

@@ -9,6 +9,7 @@ import dagster as dg
 from dp_dagster.definitions import describe, keys
 from dp_dagster.definitions.freshness import freshness_policy
 from dp_dagster.definitions.lag import LAG_CHECK, lag_check_result, lag_check_spec
+from dp_dagster.definitions.lineage import port_lineage
 from dp_dagster.definitions.work import begin, plain_failures
 from dp_dagster.errors import AuthorError
 from dp_dagster.pipeline import ProjectionOutcome, Session, project_port
@@ -71,14 +72,19 @@ def port_asset(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetsDefin
                     f"{product.id}.{port.name}: dataset {port.dataset.name if port.dataset else ''} has never been "
                     "published, so there is nothing to project; materialise the dataset first"
                 )
-            yield from _events(context, key, outcome)
+            yield from _events(context, key, outcome, port_lineage(context, product, key))
             if has_lag:
                 yield lag_check_result(product, port, key)
 
     return project
 
 
-def _events(context: dg.AssetExecutionContext, key: dg.AssetKey, outcome: ProjectionOutcome) -> Iterator[Any]:
+def _events(
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    outcome: ProjectionOutcome,
+    lineage: dict[str, Any],
+) -> Iterator[Any]:
     snapshot = outcome.snapshot
     if snapshot is None:
         return
@@ -90,6 +96,7 @@ def _events(context: dg.AssetExecutionContext, key: dg.AssetKey, outcome: Projec
         "verdict id": snapshot.metadata.get("dp.verdict_id", ""),
         "operation": snapshot.metadata.get("dp.operation", ""),
         **outcome.metadata,
+        **lineage,
     }
     if snapshot.metadata.get("dp.operation") == "rollback" or not _is_new(context, key, snapshot.version):
         # log_event, not yield: inside a step a yielded observation is recorded as a materialisation.

@@ -65,7 +65,7 @@ def read_query(text: str, *, file: str, cache_directory: Path | None = None) -> 
             return cached
     query = _parse(text, file)
     if entry is not None:
-        _write_cache(entry, query)
+        write_whole(entry, json.dumps(asdict(query)))
     return query
 
 
@@ -165,9 +165,10 @@ def _read_cache(entry: Path) -> Query | None:
         return None
 
 
-def _write_cache(entry: Path, query: Query) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that others see whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(asdict(query), stream)
-    Path(temporary).replace(entry)
+        stream.write(text)
+    Path(temporary).replace(path)

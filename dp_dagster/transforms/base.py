@@ -11,10 +11,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
 
+from dp_dagster.engines.column_origins import Origins, opaque
 from dp_dagster.ports.base import Fault, KindConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import duckdb
@@ -78,6 +79,23 @@ class Transform(ABC, Generic[ConfigT]):
     def definition(self, config: ConfigT, place: TransformPlace) -> str | None:
         """The SELECT that defines a transform that is not kept; ``None`` for the others."""
         return None
+
+    def origins(
+        self, config: ConfigT, place: TransformPlace, tables: Mapping[str, Sequence[str] | None]
+    ) -> Mapping[str, Origins]:
+        """Where the columns of each relation that it provides come from.
+
+        Args:
+            config: The transform's configuration.
+            place: Where it lives.
+            tables: What it reads, each with its columns; ``None`` where they are not known.
+
+        Returns:
+            Origins by relation, in an order in which each stands after what it reads. A kind that cannot tell
+            says why, with :func:`~dp_dagster.engines.column_origins.opaque`.
+        """
+        reason = f"transforms of kind {self.kind} do not tell where their columns come from"
+        return {name: opaque(reason) for name in self.provides(config, place)}
 
     def run(
         self, config: ConfigT, place: TransformPlace, connection: duckdb.DuckDBPyConnection

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import json
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from dp_dagster.engines.column_origins import opaque, origins_of_query
 from dp_dagster.errors import TransformError
 from dp_dagster.ports.base import Fault, KindConfig
 from dp_dagster.transforms.base import Transform, TransformPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from dp_dagster.engines.column_origins import Origins
     from dp_dagster.settings import Settings
 
 
@@ -70,6 +74,27 @@ class DbtTransform(Transform[DbtConfig]):
                 )
         return config.inputs
 
+    def origins(
+        self, config: DbtConfig, place: TransformPlace, tables: Mapping[str, Sequence[str] | None]
+    ) -> Mapping[str, Origins]:
+        """Read from the SQL that dbt compiled when it built the models last."""
+        manifest = built_manifest(place.settings, place.product_id, place.name)
+        if manifest is None:
+            reason = f"dbt has not built the models here yet; run dp run {place.product_id}"
+            return {name: opaque(reason) for name in self.provides(config, place)}
+        cache = place.settings.state_directory / "cache" / "lineage"
+        known = dict(tables)
+        found = {}
+        for name, text in _compiled(json.loads(manifest.read_text(encoding="utf-8"))).items():
+            file = f"dbt_project/models/{config.models}: {name}"
+            found[name] = (
+                opaque("the model is not written in SQL")
+                if text is None
+                else origins_of_query(text, known, file=file, cache_directory=cache)
+            )
+            known[name] = None if "*" in found[name].unknown else tuple(found[name].columns)
+        return found
+
     def sources(self, config: DbtConfig, place: TransformPlace) -> tuple[Path, ...]:
         """Every file of the models' folder, and the project file."""
         folder = models_folder(config, place.settings)
@@ -84,6 +109,17 @@ class DbtTransform(Transform[DbtConfig]):
         return (project / "dbt_project.yml", project / "profiles.yml", *shared, *files)
 
 
+def built_manifest(settings: Settings, product_id: str, transform: str) -> Path | None:
+    """The manifest of the models as they were built last, compiled SQL included; ``None`` before the first."""
+    folder = settings.state_directory / "dbt" / product_id / transform
+    try:
+        pointer = json.loads((folder / "current.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    path = (folder / pointer["database"]).parent / "target" / "manifest.json"
+    return path if path.is_file() else None
+
+
 def project_folder(settings: Settings) -> Path:
     """The dbt project of the repository."""
     return settings.project_root / "dbt_project"
@@ -92,3 +128,14 @@ def project_folder(settings: Settings) -> Path:
 def models_folder(config: DbtConfig, settings: Settings) -> Path:
     """The folder that holds a transform's models."""
     return project_folder(settings) / "models" / config.models
+
+
+def _compiled(manifest: dict[str, Any]) -> dict[str, str | None]:
+    """The SQL of each model by its name, each after those that it reads; ``None`` for one that is no SQL."""
+    models = {key: node for key, node in manifest["nodes"].items() if node["resource_type"] == "model"}
+    needs = {key: set(node["depends_on"]["nodes"]) & set(models) for key, node in models.items()}
+    order = TopologicalSorter(needs).static_order()
+    return {
+        models[key]["name"]: models[key].get("compiled_code") if models[key]["language"] == "sql" else None
+        for key in order
+    }

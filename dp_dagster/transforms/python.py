@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from dp_dagster.contracts.modules import describe_exception, import_file, local_sources
+from dp_dagster.engines.column_origins import Origin, Origins, opaque
 from dp_dagster.errors import ContractError, DataProductError, TransformError
 from dp_dagster.folder import missing_file
 from dp_dagster.ports.base import Fault, KindConfig
@@ -14,7 +16,7 @@ from dp_dagster.transforms.base import Transform, TransformPlace
 
 if TYPE_CHECKING:
     import ast
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     import duckdb
@@ -31,6 +33,11 @@ class PythonConfig(KindConfig):
     inputs: tuple[str, ...] = Field(
         default=(), description="Input ports and transforms that the function reads from the connection."
     )
+    lineage: Mapping[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="What each column is made from: `delay: [raw_flights.dep_delay]`. `'*': [raw_flights.*]` "
+        "stands for all columns of an input that keep their names. What is not declared is shown as not known.",
+    )
 
 
 class PythonTransform(Transform[PythonConfig]):
@@ -42,9 +49,10 @@ class PythonTransform(Transform[PythonConfig]):
 
     def check(self, config: PythonConfig, place: TransformPlace) -> Iterable[Fault]:
         """The file must lie in the product's folder and define the function."""
+        yield from _lineage_faults(config)
         file, function = config.function.split(":")
         faults = list(missing_file("function", file, place.product_root))
-        return faults or _function_faults(place.product_root / file, file, function)
+        yield from faults or _function_faults(place.product_root / file, file, function)
 
     def depends_on(
         self, config: PythonConfig, place: TransformPlace, known: frozenset[str]
@@ -70,6 +78,12 @@ class PythonTransform(Transform[PythonConfig]):
         """Always: a function may be slow, or give something else the next time."""
         return True
 
+    def origins(
+        self, config: PythonConfig, place: TransformPlace, tables: Mapping[str, Sequence[str] | None]
+    ) -> Mapping[str, Origins]:
+        """As declared under ``lineage``."""
+        return {place.name: _declared_origins(config, tables)}
+
     def run(
         self, config: PythonConfig, place: TransformPlace, connection: duckdb.DuckDBPyConnection
     ) -> duckdb.DuckDBPyRelation:
@@ -93,6 +107,48 @@ class PythonTransform(Transform[PythonConfig]):
         # The author's function may raise anything, and may call sys.exit().
         except (Exception, SystemExit) as error:
             raise TransformError(_told(error, place, what)) from error
+
+
+def _lineage_faults(config: PythonConfig) -> Iterable[Fault]:
+    for column, sources in config.lineage.items():
+        for source in sources:
+            relation, dot, name = source.partition(".")
+            if not dot or not name:
+                yield Fault("lineage", f"{column}: {source!r} names no column", "write input.column")
+            elif relation not in config.inputs:
+                known = ", ".join(config.inputs) or "none"
+                yield Fault(
+                    "lineage", f"{column}: {relation} is not read by the function", f"its inputs: {known}"
+                )
+            elif (name == "*") != (column == "*"):
+                yield Fault(
+                    "lineage",
+                    f"{column}: {source} mixes all columns with one",
+                    "write '*': [input.*] for all that keep their names, and name single columns one by one",
+                )
+
+
+def _declared_origins(config: PythonConfig, tables: Mapping[str, Sequence[str] | None]) -> Origins:
+    if not config.lineage:
+        return opaque("declare it under lineage: what a Python function does cannot be read from it")
+    columns: dict[str, tuple[Origin, ...]] = {}
+    unknown: dict[str, str] = {}
+    for source in config.lineage.get("*", ()):
+        relation = source.removesuffix(".*")
+        names = tables.get(relation)
+        if names is None:
+            unknown["*"] = f"all columns of {relation} are passed on, and its columns are not known"
+        columns.update({name: (Origin(relation, name),) for name in names or ()})
+    for column, sources in config.lineage.items():
+        if column == "*":
+            continue
+        places = [tuple(source.split(".", 1)) for source in sources]
+        for relation, name in places:
+            names = tables.get(relation)
+            if names is not None and name not in names:
+                unknown[column] = f"{relation} has no column {name}"
+        columns[column] = tuple(Origin(relation, name, "transformation") for relation, name in places)
+    return Origins(columns, unknown=unknown)
 
 
 def _told(error: BaseException, place: TransformPlace, what: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from dp_dagster.engines.column_origins import origins_of_query
 from dp_dagster.engines.duckdb import blame
 from dp_dagster.engines.sql import Query, read_query
 from dp_dagster.errors import TransformError
@@ -14,10 +15,12 @@ from dp_dagster.ports.base import Fault, KindConfig
 from dp_dagster.transforms.base import Transform, TransformPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import duckdb
+
+    from dp_dagster.engines.column_origins import Origins
 
 
 class SqlConfig(KindConfig):
@@ -71,6 +74,16 @@ class SqlTransform(Transform[SqlConfig]):
     def definition(self, config: SqlConfig, place: TransformPlace) -> str | None:
         """The query itself."""
         return self._query(config, place).text
+
+    def origins(
+        self, config: SqlConfig, place: TransformPlace, tables: Mapping[str, Sequence[str] | None]
+    ) -> Mapping[str, Origins]:
+        """Read from the query."""
+        cache = place.settings.state_directory / "cache" / "lineage"
+        text = self._query(config, place).text
+        return {
+            place.name: origins_of_query(text, tables, file=self._file(config, place), cache_directory=cache)
+        }
 
     def run(
         self, config: SqlConfig, place: TransformPlace, connection: duckdb.DuckDBPyConnection

@@ -37,6 +37,7 @@ LAYERS = (
     "evolution",
     "deprecation",
     "pipeline",
+    "lineage",
     "documents",
     "definitions",
     "components",

@@ -13,6 +13,8 @@ import os
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 os.environ["DBT_SEND_ANONYMOUS_USAGE_STATS"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
+# Snowflake's client asks for the region of the machine that it may run on in Amazon's cloud.
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 import contextlib
 import pwd
@@ -200,3 +202,49 @@ def postgresql_url(postgresql_server: str, request: pytest.FixtureRequest) -> It
     yield f"{postgresql_server}/{name}"
     with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
         connection.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture(scope="session")
+def snowflake_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
+    """Arguments of ``snowflake.connector.connect`` for fakesnow on loopback, for tests marked ``needs("fakesnow")``.
+
+    It reads Snowflake's SQL with sqlglot and runs it on DuckDB: types, functions and regular expressions are
+    DuckDB's where the two differ.
+    """
+    interpreter = system_packages.PACKAGES["fakesnow"].path()
+    running = Processes(tmp_path_factory.mktemp("fakesnow"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    program = system_packages.FAKESNOW / "server.py"
+    server, log = running.start([interpreter, "-W", "ignore", program, str(port)], cwd=program.parent)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"fakesnow did not start: {log.read_text()}")
+            time.sleep(0.05)
+        yield {
+            "user": "tester",
+            "password": "any",
+            "account": "fakesnow",
+            "host": "127.0.0.1",
+            "port": port,
+            "protocol": "http",
+            "enable_server_session_keep_alive_auto_detection": False,
+            "session_parameters": {"CLIENT_TELEMETRY_ENABLED": False},
+        }
+    finally:
+        end_group(server)
+
+
+@pytest.fixture
+def snowflake(snowflake_server: dict[str, object], request: pytest.FixtureRequest) -> dict[str, object]:
+    """As :func:`snowflake_server`, with an empty database of the test's own and its schema ``PUBLIC``.
+
+    fakesnow makes databases when somebody logs in to them, and drops none.
+    """
+    name = f"TEST_{abs(hash(request.node.nodeid))}"
+    return snowflake_server | {"database": name, "schema": "PUBLIC"}

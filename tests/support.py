@@ -104,6 +104,7 @@ def end_group(process: subprocess.Popen[str], grace: float = GRACE) -> None:
         while time.monotonic() < deadline:
             process.poll()
             if not group_lives(process.pid):
+                process.wait()  # it is a zombie at most
                 return
             time.sleep(0.05)
     raise AssertionError(f"processes of group {process.pid} survived SIGKILL")

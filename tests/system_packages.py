@@ -1,7 +1,8 @@
-"""What the tests need beyond PyPI: which Debian package brings it, whether it is there, and why if not.
+"""What the tests need beyond the environment that they run in: what brings it, whether it is there, and why if not.
 
-As a program, ``--install`` fetches what is missing with apt-get where that is allowed (root, or sudo without a
-password) and keeps the reason where it is not; the tests that need it are then named at the end of the run.
+As a program, ``--install`` fetches what is missing and keeps the reason where it cannot; the tests that need it are
+then named at the end of the run. Debian packages come with apt-get where that is allowed (root, or sudo without a
+password), programs in Python that do not get along with ours in an environment of their own.
 Uses the standard library only.
 """
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 #: Where the reasons of the last ``--install`` are kept; beside the packages that it could install.
 REASONS = Path(sys.prefix) / "system-packages.json"
+FAKESNOW = Path(__file__).resolve().parent / "counterparts" / "fakesnow"
 
 
 def find_chromium() -> Path | None:
@@ -44,13 +46,31 @@ def find_postgresql() -> Path | None:
     return None
 
 
+def find_fakesnow() -> Path | None:
+    """The Python of fakesnow's own environment."""
+    import environments
+
+    return environments.find(FAKESNOW / "requirements.txt")
+
+
 @dataclass(frozen=True)
 class SystemPackage:
-    """Something that a test may need: the name used in ``@pytest.mark.needs``, and what brings it."""
+    """Something that a test may need: the name used in ``@pytest.mark.needs``, and what brings it.
+
+    That is a Debian package, or a requirements file for an environment of its own.
+    """
 
     name: str
     debian: str
     find: Callable[[], Path | None]
+    requirements: Path | None = None
+
+    @property
+    def source(self) -> str:
+        """What brings it, in words."""
+        if self.requirements is None:
+            return f"Debian package {self.debian}"
+        return f"environment of {'/'.join(self.requirements.parts[-4:])}"
 
     def path(self) -> Path:
         """Where it is.
@@ -69,6 +89,7 @@ PACKAGES = {
     for package in (
         SystemPackage("chromium", "chromium", find_chromium),
         SystemPackage("postgresql", "postgresql", find_postgresql),
+        SystemPackage("fakesnow", "", find_fakesnow, FAKESNOW / "requirements.txt"),
     )
 }
 
@@ -76,7 +97,7 @@ PACKAGES = {
 def why_missing(name: str) -> str:
     """Why a package isn't there, as far as is known."""
     known = json.loads(REASONS.read_text()) if REASONS.exists() else {}
-    return str(known.get(name) or f"{name} is not installed (Debian package {PACKAGES[name].debian})")
+    return str(known.get(name) or f"{name} is not installed ({PACKAGES[name].source})")
 
 
 def privileged(command: list[str]) -> list[str] | None:
@@ -110,21 +131,37 @@ def install(packages: list[SystemPackage]) -> str | None:
     return None
 
 
+def make_environment(requirements: Path) -> str | None:
+    """Make a program's own environment; gives the reason where that did not work."""
+    import environments
+    from bootstrap import BootstrapError
+
+    try:
+        environments.make(requirements)
+    except (BootstrapError, OSError) as error:
+        return " ".join(str(error).split())[-200:]
+    return None
+
+
 def main() -> None:
     """Say what is there; with ``--install``, fetch what is missing. Never fails: the tests report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--install", action="store_true", help="install what is missing, where it is allowed")
     wanted = parser.parse_args().install
     missing = [package for package in PACKAGES.values() if package.find() is None]
-    reason = install(missing) if wanted and missing else None
+    debian = [package for package in missing if package.requirements is None]
+    reason = install(debian) if wanted and debian else None
+    causes = dict.fromkeys((package.name for package in debian), reason)
+    for package in missing if wanted else ():
+        if package.requirements is not None:
+            causes[package.name] = make_environment(package.requirements)
     reasons: dict[str, str] = {}
     for package in PACKAGES.values():
         found = package.find()
         if found is None:
-            suffix = f", and it could not be installed: {reason}" if reason else ""
-            reasons[package.name] = (
-                f"{package.name} is not installed (Debian package {package.debian}){suffix}"
-            )
+            cause = causes.get(package.name)
+            suffix = f", and it could not be installed: {cause}" if cause else ""
+            reasons[package.name] = f"{package.name} is not installed ({package.source}){suffix}"
             print(f"  {reasons[package.name]}", flush=True)
         elif not wanted:
             print(f"  {package.name}: {found}", flush=True)
@@ -132,4 +169,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
     main()

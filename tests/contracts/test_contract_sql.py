@@ -1,12 +1,16 @@
-"""Contracts as SQL: the same counts in DuckDB, PostgreSQL and Spark, and statements that Snowflake parses."""
+"""Contracts as SQL: the same counts in DuckDB, PostgreSQL, Spark and (as fakesnow plays it) Snowflake."""
 
 from __future__ import annotations
 
 import polars as pl
 import pytest
 import sqlglot
+from sqlglot import exp
 
+from dp_dagster.contracts.canonical import type_name
 from dp_dagster.contracts.model import Column, Contract, Rule
+from dp_dagster.contracts.samples import plain
+from dp_dagster.contracts.sql.conditions import literal
 from dp_dagster.contracts.sql.dialects import DIALECTS, CannotSayError, dialect_of
 from dp_dagster.contracts.sql.patterns import translated
 from dp_dagster.contracts.sql.statement import count_statement
@@ -17,6 +21,13 @@ POSTGRES_TYPES = {
     "int8": "smallint", "int64": "bigint", "float32": "real", "float64": "double precision",
     "decimal(24,2)": "numeric(24,2)", "string": "text", "bool": "boolean", "date": "date", "timestamp": "timestamp",
     "timestamp(UTC)": "timestamptz",
+}  # fmt: skip
+
+
+SNOWFLAKE_TYPES = {
+    "int8": "number(3,0)", "int64": "number(19,0)", "float32": "float", "float64": "float",
+    "decimal(24,2)": "number(24,2)", "string": "varchar", "bool": "boolean", "date": "date",
+    "timestamp": "timestamp_ntz", "timestamp(UTC)": "timestamp_tz",
 }  # fmt: skip
 
 
@@ -102,6 +113,52 @@ class TestSpark(EvaluatorConformance):
             frame.write_parquet(file)
             self.session.read.parquet(str(file)).createOrReplaceTempView(name)
         return tuple(self.session.sql(statement.sql).collect()[0])
+
+
+def snowflake_literal(value, kind):
+    return "null" if value is None else literal(plain(value), kind).sql("snowflake")
+
+
+@pytest.fixture(scope="module")
+def snowflake_session(snowflake_server):
+    import snowflake.connector
+
+    place = {"database": "CONFORMANCE", "schema": "PUBLIC"}
+    with snowflake.connector.connect(**snowflake_server, **place) as connection:
+        yield connection
+
+
+@pytest.mark.slow
+@pytest.mark.needs("fakesnow")
+class TestSnowflake(EvaluatorConformance):
+    """Snowflake's SQL over its own client, run by fakesnow.
+
+    Not the real thing: fakesnow has DuckDB's regular expressions and collations, and gives infinity where Snowflake
+    says that a division by zero is an error.
+    """
+
+    dialect = "snowflake"
+    nested = False
+    unsaid = (*EvaluatorConformance.unsaid, "multiples of", "means something else")
+
+    @pytest.fixture(autouse=True)
+    def _server(self, snowflake_session):
+        self.session = snowflake_session
+
+    def answer(self, statement, tables):
+        cursor = self.session.cursor()
+        for name, frame in tables.items():
+            (column,) = frame.columns
+            table, quoted = exp.table_(name, quoted=True), exp.to_identifier(column, quoted=True)
+            kind = SNOWFLAKE_TYPES[type_name(frame.schema[column])]
+            cursor.execute(
+                f"create or replace table {table.sql('snowflake')} ({quoted.sql('snowflake')} {kind})"
+            )
+            texts = [snowflake_literal(one, type_name(frame.schema[column])) for one in frame[column]]
+            if texts:
+                values = ", ".join(f"({text})" for text in texts)
+                cursor.execute(f"insert into {table.sql('snowflake')} select * from values {values}")
+        return cursor.execute(statement.sql).fetchone()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

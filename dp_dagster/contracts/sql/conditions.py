@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,8 @@ def literal(value: Any, type_name: str) -> exp.Expr:
     if is_integer(type_name) or is_decimal(type_name):
         return _number(Decimal(str(read)))
     if is_float(type_name):
+        # The nearest float32, written out: Snowflake has no such type and keeps the column's values as doubles.
+        read = _nearest_float32(read) if type_name == "float32" else read
         return exp.cast(exp.Literal.string(repr(read)), "float" if type_name == "float32" else "double")
     if type_name == "string":
         return exp.Literal.string(read)
@@ -99,6 +102,14 @@ def literal(value: Any, type_name: str) -> exp.Expr:
         )
         return exp.cast(exp.Literal.string(read.isoformat(sep=" ")), exp.DataType(this=kind))
     raise CannotSayError(f"values of type {type_name} are not written in SQL")
+
+
+def _nearest_float32(value: float) -> float:
+    try:
+        (nearest,) = struct.unpack("f", struct.pack("f", value))
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    return float(nearest)
 
 
 def _number(value: Decimal) -> exp.Expr:

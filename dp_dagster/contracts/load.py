@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMPILER_VERSION", "load_contract", "load_schema"]
 
-COMPILER_VERSION = 2
+COMPILER_VERSION = 3
 """To be raised with each change of what a contract compiles to."""
 
 

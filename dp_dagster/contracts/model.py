@@ -97,6 +97,32 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class ServiceLevel:
+    """A promise about the service that a contract's document makes (``slaProperties`` of ODCS), as it stands there.
+
+    Attributes:
+        property: What is promised: ``availability``, ``latency``, …
+        value: The value; ``extension`` is a second one.
+        unit: ``d``, ``y``, ``%`` and so on; empty where none is given.
+        elements: ``object.column`` that it is about; empty for all.
+        schedule: Cron expression, where ``scheduler`` is ``cron``.
+        line: In the document, from 1.
+        place: ``slaProperties[2]``.
+    """
+
+    property: str
+    value: Any
+    extension: Any = None
+    unit: str = ""
+    elements: tuple[str, ...] = ()
+    driver: str = ""
+    scheduler: str = ""
+    schedule: str = ""
+    line: int = 0
+    place: str = ""
+
+
+@dataclass(frozen=True)
 class Contract:
     """A compiled contract.
 
@@ -113,6 +139,8 @@ class Contract:
         key: Columns that identify a row; empty when there is none.
         rules: All rules, schema-level ones first.
         strict: Whether columns that the contract does not name are an error.
+        service_levels: What the document promises about the service. No part of the hash: rows keep the same
+            promise.
     """
 
     name: str
@@ -125,6 +153,7 @@ class Contract:
     strict: bool = True
     version: str | None = None
     description: str = ""
+    service_levels: tuple[ServiceLevel, ...] = ()
 
     def column(self, name: str) -> Column | None:
         """The column of that name, or ``None``."""
@@ -152,5 +181,10 @@ class Contract:
                 "columns": tuple(Column(**column) for column in data["columns"]),
                 "rules": tuple(Rule(**{**rule, "columns": tuple(rule["columns"])}) for rule in data["rules"]),
                 "key": tuple(data["key"]),
+                # Contracts that were kept before there were service levels have none.
+                "service_levels": tuple(
+                    ServiceLevel(**{**level, "elements": tuple(level["elements"])})
+                    for level in data.get("service_levels", ())
+                ),
             }
         )

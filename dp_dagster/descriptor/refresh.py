@@ -106,7 +106,7 @@ def parse(value: Any) -> RefreshRate:
     if "every" not in value:
         raise RefreshRateError("is missing", f"write one of {CHOICES}", "every")
     try:
-        zone = _zone(value.get("timezone", "UTC"))
+        zone = check_zone(value.get("timezone", "UTC"))
         lags = {name: _lag(value.get(name), name) for name in ("maximum_lag", "warn_lag")}
         return _build(value["every"], lags["maximum_lag"], lags["warn_lag"], zone)
     except RefreshRateError as error:
@@ -126,24 +126,6 @@ def parse_duration(text: str) -> timedelta:
         fix = hint if re.match(r"P\d+[YM]", text) else "write a duration such as PT30M, PT6H or P2D"
         raise RefreshRateError("is no ISO 8601 duration", fix)
     return timedelta(**parts)
-
-
-def check_cron(text: str) -> str:
-    """A cron expression of five fields, as it is read everywhere here.
-
-    Raises:
-        RefreshRateError: it is none, or schedulers read it in different ways.
-    """
-    return _cron(text)
-
-
-def check_zone(name: str) -> str:
-    """The name of a time zone.
-
-    Raises:
-        RefreshRateError: there is no such zone.
-    """
-    return _zone(name)
 
 
 def _build(every: str, maximum: timedelta | None, warn: timedelta | None, zone: str) -> RefreshRate:
@@ -166,7 +148,7 @@ def _build(every: str, maximum: timedelta | None, warn: timedelta | None, zone: 
         cron = _cron_of(interval)
         default = interval / 2
     else:
-        kind, cron = "calendar", _cron(text)
+        kind, cron = "calendar", check_cron(text)
         interval = longest_pause(cron)
         default = interval / 2
     maximum = default if maximum is None else maximum
@@ -176,7 +158,12 @@ def _build(every: str, maximum: timedelta | None, warn: timedelta | None, zone: 
     return RefreshRate(kind, text, cron, interval, maximum, warn, zone)
 
 
-def _cron(text: str) -> str:
+def check_cron(text: str) -> str:
+    """A cron expression of five fields, its spaces made single.
+
+    Raises:
+        RefreshRateError: it is none, never comes, or is one that schedulers read in different ways.
+    """
     from cronsim import CronSim, CronSimError
 
     words = text.split()
@@ -269,7 +256,12 @@ def _lag(text: str | None, key: str) -> timedelta | None:
     return lag
 
 
-def _zone(name: str) -> str:
+def check_zone(name: str) -> str:
+    """The name of a time zone that there is.
+
+    Raises:
+        RefreshRateError: there is none of that name.
+    """
     from zoneinfo import ZoneInfo
 
     try:

@@ -12,29 +12,11 @@ from pydantic_core import PydanticCustomError
 
 from dp_dagster.descriptor.dialects import API_VERSION
 from dp_dagster.descriptor.names import ID_PATTERN, MAX_LENGTH, VERSION_PATTERN, id_fault
+from dp_dagster.descriptor.objectives import ObjectiveError, objectives_schema, read_objectives
 from dp_dagster.descriptor.refresh import REAL_TIME, SHORT_FORMS, RefreshRate, RefreshRateError, parse
 
 ERROR_TYPE = "dp"
 """Type of the errors below; their context holds ``said``, ``fix`` and ``at`` (keys below the field)."""
-
-OBJECTIVES = (
-    "availability",
-    "completeness",
-    "end_of_life",
-    "end_of_support",
-    "error_rate",
-    "freshness",
-    "frequency",
-    "general_availability",
-    "latency",
-    "retention",
-    "support_hours",
-    "time_of_availability",
-    "time_to_detect",
-    "time_to_repair",
-    "volume",
-)
-"""What an ``sla`` may promise."""
 
 _EMAIL = re.compile(r"[^@\s<>]+@[^@\s<>]+\.[^@\s<>]+\Z")
 _CONTRACT = re.compile(
@@ -153,24 +135,13 @@ def _tags(value: Any) -> dict[str, str]:
     return dict(value)
 
 
-def _availability(value: Any, at: tuple[str | int, ...]) -> None:
-    match = _PERCENT.match(value) if isinstance(value, str) else None
-    if match is None or not 0 < Fraction(match.group(1)) <= 100:
-        raise fault("is no availability", 'write a percentage of up to 100, such as "99.9%"', at)
-
-
 def _objectives(value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        for name, objective in value.items():
-            if name not in OBJECTIVES:
-                raise fault("unknown objective", f"known objectives: {', '.join(OBJECTIVES)}", (name,))
-            if objective is None:
-                raise fault("is empty", "write what is promised", (name,))
-            if name == "availability" and not isinstance(objective, Mapping):
-                _availability(objective, (name,))
-        return dict(value)
-    _availability(value, ())
-    return {"availability": value}
+    """Objectives by name as they were written; whoever measures them reads them with ``read_objectives``."""
+    try:
+        read_objectives(value)
+    except ObjectiveError as error:
+        raise fault(str(error), error.fix, error.at) from error
+    return dict(value) if isinstance(value, Mapping) else {"availability": value}
 
 
 def _open(value: Any) -> Any:
@@ -212,12 +183,6 @@ _SHARE_SCHEMA = {
         {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
     ]
 }
-_OBJECTIVES_SCHEMA = {
-    "anyOf": [
-        {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?\\s*%$|\\$\\{", "description": "Availability."},
-        {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(OBJECTIVES, True)},
-    ]
-}
 _ID_SCHEMA = {"type": "string", "pattern": ID_PATTERN, "maxLength": MAX_LENGTH}
 
 ApiVersion = Annotated[str, AfterValidator(_api_version), WithJsonSchema({"enum": [API_VERSION]})]
@@ -246,7 +211,7 @@ Tags = Annotated[
     BeforeValidator(_tags),
     WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}}),
 ]
-Objectives = Annotated[Mapping[str, Any], BeforeValidator(_objectives), WithJsonSchema(_OBJECTIVES_SCHEMA)]
+Objectives = Annotated[Mapping[str, Any], BeforeValidator(_objectives), WithJsonSchema(objectives_schema())]
 OpenMapping = Annotated[Any, AfterValidator(_open), WithJsonSchema({"type": ["object", "array"]})]
 Refresh = Annotated[InstanceOf[RefreshRate], BeforeValidator(_refresh_rate), WithJsonSchema(_REFRESH_SCHEMA)]
 Share = Annotated[InstanceOf[Fraction], BeforeValidator(_share), WithJsonSchema(_SHARE_SCHEMA)]

@@ -199,10 +199,12 @@ class OutputCapabilities:
     Attributes:
         hands_out_files: Consumers read the files themselves, so masks and row filters cannot be applied.
         served: Needs ``dp serve`` to answer.
+        probed: :meth:`OutputPort.probe` tells whether consumers can open it.
     """
 
     hands_out_files: bool = False
     served: bool = False
+    probed: bool = False
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,14 @@ class OutputPort(ABC, Generic[ConfigT]):
     @abstractmethod
     def examples(self, config: ConfigT, context: OutputContext) -> tuple[Example, ...]:
         """Lines to copy that read the port, the shortest first."""
+
+    def probe(self, config: ConfigT, context: OutputContext) -> None:
+        """Open the port as a consumer does, and read next to nothing. Called only where ``probed`` is declared.
+
+        Raises:
+            StoreError: a consumer would have met an error; says which.
+        """
+        raise NotImplementedError(f"output port kind {self.kind} is not probed")
 
     @abstractmethod
     def project(

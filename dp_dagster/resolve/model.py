@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dp_dagster.errors import UsageError
 from dp_dagster.resolve.alerting import ResolvedAlerts
+from dp_dagster.resolve.objectives import Promises
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from dp_dagster.contracts.model import Contract
     from dp_dagster.descriptor import model as declared
+    from dp_dagster.descriptor.objectives import Objective
     from dp_dagster.descriptor.refresh import RefreshRate
     from dp_dagster.ports.base import InputPort, OutputPort
     from dp_dagster.settings import Settings
@@ -97,7 +99,7 @@ class ResolvedOutput:
     """An output port.
 
     Only a port whose ``state`` is ``active`` has port, config and dataset for sure, and a refresh rate that
-    is watched. ``sla`` holds what is promised by objective; nothing of it is measured yet.
+    is watched. ``sla`` holds what is promised by objective, as declared; ``promises`` all that is promised, read.
     """
 
     name: str
@@ -111,6 +113,12 @@ class ResolvedOutput:
     reason: str = ""
     major: int = 0
     is_current: bool = True
+    promises: Promises = field(default_factory=Promises)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is promised of the port; :attr:`promises` says which of it cannot be measured."""
+        return self.promises.objectives
 
     @property
     def label(self) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.descriptor.loading import inline_draft, read_draft
 from dp_dagster.descriptor.names import id_fault
+from dp_dagster.descriptor.objectives import Freshness
 from dp_dagster.descriptor.problems import suggestion
 from dp_dagster.registry import Registry
 from dp_dagster.resolve.alerting import resolve_alerts
@@ -22,10 +24,10 @@ from dp_dagster.resolve.model import (
 )
 from dp_dagster.resolve.order import ordered
 from dp_dagster.resolve.references import refuse_references, with_references
-from dp_dagster.resolve.versions import older_datasets, older_ports
+from dp_dagster.resolve.versions import older_datasets, older_ports, with_promises
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from dp_dagster.contracts.model import Contract
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from dp_dagster.resolve.model import LineState
     from dp_dagster.settings import Settings
 
-_NO_SLA = "objectives are not measured yet; freshness is, by refresh_rate"
 _NO_INFRASTRUCTURE = "infrastructure is not planned or applied yet"
 _NO_DATASET = "declared only: the product has no datasets"
 
@@ -96,6 +97,7 @@ class _Resolver:
         older = older_datasets(self.draft, relations, self._older)
         outputs += older_ports(outputs, older)
         datasets += older
+        self._mark_product_sla(outputs)
         self._mark_product(active=bool(inputs) or any(port.state == "active" for port in outputs))
         alerts = resolve_alerts(self.draft, self.settings, self.states)
         loaded = self.draft.finish()
@@ -302,28 +304,65 @@ class _Resolver:
                 self._mark_not_installed(keys, part, configured, reason)
             elif state != "active":
                 self.states.mark(keys, state, reason)
-            if part.sla is not None:
-                self.states.mark((*keys, "sla"), "not evaluated", _NO_SLA if state == "active" else reason)
             if part.refresh_rate is not None and state != "active":
                 self.states.mark(
                     (*keys, "refresh_rate"), "not evaluated", f"nothing is published here: {reason}"
                 )
             refresh = part.refresh_rate or (head.refresh_rate if head else None)
-            found.append(
-                ResolvedOutput(
-                    name=part.name or "",
-                    port=configured.plugin,
-                    config=configured.config,
-                    dataset=datasets.get(part.dataset or ""),
-                    refresh=refresh if state == "active" else None,
-                    sla={**((head.sla if head else None) or {}), **(part.sla or {})},
-                    declaration=part,
-                    state=state,
-                    reason=reason,
-                    major=self._major,
-                )
+            port = ResolvedOutput(
+                name=part.name or "",
+                port=configured.plugin,
+                config=configured.config,
+                dataset=datasets.get(part.dataset or ""),
+                refresh=refresh if state == "active" else None,
+                sla={**((head.sla if head else None) or {}), **(part.sla or {})},
+                declaration=part,
+                state=state,
+                reason=reason,
+                major=self._major,
             )
+            found.append(with_promises(port))
+            self._mark_sla(keys, part, found[-1])
         return found
+
+    def _mark_sla(self, keys: Keys, part: OutputPort, port: ResolvedOutput) -> None:
+        """What of a port's own ``sla`` cannot be measured; a column that there is not is the author's fault."""
+        reasons = {
+            one.name: (one, port.promises.unmeasured[one.id])
+            for one in port.objectives
+            if one.origin == "sla" and one.id in port.promises.unmeasured
+        }
+        for name in part.sla or ():
+            if name not in reasons:
+                continue
+            objective, reason = reasons[name]
+            place: Keys = (*keys, "sla", name) if self._is_mapping((*keys, "sla")) else (*keys, "sla")
+            if port.state == "active" and isinstance(objective, Freshness) and objective.column is not None:
+                self.draft.add((*place, "column"), reason, "name a timestamp or date column of the dataset")
+            self.states.mark(place, "not evaluated", reason)
+
+    def _mark_product_sla(self, ports: list[ResolvedOutput]) -> None:
+        """Of the product's default objectives, those that no port measures."""
+        head = self.draft.head
+        for name in (head.sla if head else None) or ():
+            place: Keys = ("sla", name) if self._is_mapping(("sla",)) else ("sla",)
+            found = [
+                port.promises.unmeasured.get(one.id, "")
+                for port in ports
+                for one in port.objectives
+                if one.name == name and one.origin == "sla" and name not in (port.declaration.sla or {})
+            ]
+            if not found:
+                self.states.mark(place, "not evaluated", "no output port takes it over")
+            elif all(found):
+                self.states.mark(place, "not evaluated", found[0])
+
+    def _is_mapping(self, keys: Keys) -> bool:
+        """Whether a value is written in its long form, with keys of its own."""
+        value: Any = self.draft.document.data
+        for key in keys:
+            value = value[key]
+        return isinstance(value, Mapping)
 
     def _output_state(self, keys: Keys, part: OutputPort, configured: Configured) -> tuple[LineState, str]:
         plugin, config = configured.plugin, configured.config
@@ -359,7 +398,6 @@ class _Resolver:
                 self.draft.add(keys, f"reads {need}, which is not installed", self.not_installed[need])
 
     def _mark_product(self, *, active: bool) -> None:
-        self.states.mark(("sla",), "not evaluated", _NO_SLA)
         self.states.mark(("infrastructure",), "not evaluated", _NO_INFRASTRUCTURE)
         if not active:
             self.states.mark(("refresh_rate",), "not evaluated", "no port of the product is active")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dp_dagster.descriptor.problems import suggestion
 from dp_dagster.resolve.model import ResolvedDataset, ResolvedOutput
+from dp_dagster.resolve.objectives import promises_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -73,8 +74,20 @@ def older_datasets(draft: Draft, relations: set[str], understood: Understood) ->
 def older_ports(ports: Iterable[ResolvedOutput], older: list[ResolvedDataset]) -> list[ResolvedOutput]:
     """Every active port of a dataset once more, for each of its older versions."""
     return [
-        replace(port, dataset=dataset, major=dataset.major, is_current=False)
+        with_promises(replace(port, dataset=dataset, major=dataset.major, is_current=False))
         for port in ports
         for dataset in older
         if port.state == "active" and port.dataset is not None and port.dataset.name == dataset.name
     ]
+
+
+def with_promises(port: ResolvedOutput) -> ResolvedOutput:
+    """The port with all that is promised of it, and of the dataset that it shows."""
+    promises = promises_of(
+        declared=port.sla,
+        dataset=port.dataset,
+        refresh=port.refresh,
+        port=port.port,
+        inactive="" if port.state == "active" else port.reason,
+    )
+    return replace(port, promises=promises)

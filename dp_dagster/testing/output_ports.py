@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dp_dagster.errors import StoreError
 from dp_dagster.ports.base import Example, OutputCapabilities, OutputContext, OutputPort, Projected
 from dp_dagster.testing.kinds import KindSuite, Sample, Workplace
 from dp_dagster.testing.published import CONTRACT, DATASET, ROWS, publish_version
@@ -71,6 +72,18 @@ class OutputPortSuite(KindSuite):
                 sample, context, publish_version(context.settings, context.product_id, batch)
             )
             assert self.seen(sample, shown) == batch
+
+    def test_a_probe_finds_what_consumers_find(self, sample: OutputSample, context: OutputContext) -> None:
+        """Kinds that say they can be probed; a kind that cannot says so, and is not asked."""
+        port, config = self.kind(), self.config(sample.options)
+        if not port.capabilities.probed:
+            with pytest.raises(NotImplementedError):
+                port.probe(config, context)
+            return
+        with pytest.raises(StoreError):
+            port.probe(config, context)
+        self.projected(sample, context, publish_version(context.settings, context.product_id, 1))
+        port.probe(config, context)
 
     def test_an_older_version_can_be_shown_again(self, sample: OutputSample, context: OutputContext) -> None:
         """As a rollback does, which commits the old files once more."""

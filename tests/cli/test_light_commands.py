@@ -69,14 +69,14 @@ def test_validate_a_project_that_is_right(dp):
 
 def test_validate_says_what_does_nothing_yet(dp, project):
     path = project.root / "products" / "shops" / "product.yaml"
-    path.write_text(path.read_text() + "sla: 99.9%\n")
+    path.write_text(path.read_text() + "sla: {latency: 200ms}\n")
     code, out, _ = dp("validate", "products/shops")
     assert code == 0
     assert out.splitlines() == [
         "valid shops 1.0.0  products/shops/product.yaml  lines: 23 active, 1 not evaluated",
         (
-            "  products/shops/product.yaml:17: sla: not evaluated: objectives are not measured yet; freshness is, "
-            "by refresh_rate"
+            "  products/shops/product.yaml:17: sla.latency: not evaluated: consumers open this port by themselves, "
+            "so that nobody sees its answers; a served port has them"
         ),
     ]
 
@@ -231,7 +231,7 @@ def test_show_prints_everything(dp, project):
         "sales FILES inputs/sales.csv no contract",
         "vw_totals SQL totals daily, stale after 36 h active",
         "2 product_id shops active",
-        "17 sla 99.9% not evaluated: objectives are not measured yet; freshness is, by refresh_rate",
+        "17 sla 99.9% active",
     ):
         assert expected in lines
     (dataset,) = [line for line in lines if line.startswith("totals shop ")]

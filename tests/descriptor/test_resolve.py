@@ -70,8 +70,6 @@ def test_a_full_product(folder, full):
     inactive = {path: state for path, (_, _, state) in states(product).items() if state != "active"}
     assert inactive == dict.fromkeys(
         (
-            "output_ports[0].sla",
-            "sla.availability",
             "sla.latency.p95",
             "alerts.to",
             "infrastructure.warehouse",

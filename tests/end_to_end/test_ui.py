@@ -83,8 +83,8 @@ def test_how_to_consume(overview: str) -> None:
     assert 'dp sql "from customer_360.v1.vw_customers"' in overview
 
 
-def test_what_is_declared_and_not_evaluated_is_said(overview: str) -> None:
-    assert re.search(r"sla\s+99\.9%\s+not evaluated", overview)
+def test_the_service_level_is_said(overview: str) -> None:
+    assert re.search(r"sla\s+99\.9%\s+active", overview)
 
 
 def test_freshness_policy(overview: str) -> None:

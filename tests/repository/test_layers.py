@@ -38,6 +38,7 @@ LAYERS = (
     "deprecation",
     "pipeline",
     "lineage",
+    "sla",
     "documents",
     "definitions",
     "components",

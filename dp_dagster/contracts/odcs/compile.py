@@ -13,6 +13,7 @@ from dp_dagster.contracts.odcs.drafts import Draft, Subject
 from dp_dagster.contracts.odcs.options import literal, option_rules
 from dp_dagster.contracts.odcs.quality import QualityRules
 from dp_dagster.contracts.odcs.relationships import Relationships
+from dp_dagster.contracts.odcs.service_levels import service_levels
 from dp_dagster.contracts.odcs.types import field_name, wish
 from dp_dagster.contracts.rule_ids import rule_id
 from dp_dagster.contracts.satisfiable import check_satisfiable
@@ -113,6 +114,7 @@ class _Compiler:
             strict=strict,
             version=self.document.head.version,
             description=self._description(),
+            service_levels=service_levels(self.document, self.own.name),
         )
 
     def _quality(self, columns: list[Column]) -> QualityRules:

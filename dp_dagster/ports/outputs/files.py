@@ -49,7 +49,7 @@ class FilesOutput(OutputPort[FilesConfig]):
     kind = "FILES"
     summary = "a Parquet, CSV or Arrow file, or the Delta table itself"
     Config: ClassVar[type[KindConfig]] = FilesConfig
-    capabilities = OutputCapabilities(hands_out_files=True)
+    capabilities = OutputCapabilities(hands_out_files=True, probed=True)
 
     def badges(self, config: FilesConfig) -> frozenset[str]:
         """The format."""
@@ -78,6 +78,23 @@ class FilesOutput(OutputPort[FilesConfig]):
         if config.format in {"parquet", "csv"}:
             return (Example("sql", f"select * from {literal(address)} limit 10"), python)
         return (python,)
+
+    def probe(self, config: FilesConfig, context: OutputContext) -> None:
+        """Open the file, or the table, and read a row."""
+        import duckdb
+
+        from dp_dagster.engines.duckdb import first_line
+
+        address = self.address(config, context)
+        try:
+            if config.format == "delta":
+                _probe_table(context)
+            elif config.format == "arrow":
+                _probe_arrow(address)
+            else:
+                _probe_with_duckdb(address, config.format)
+        except (OSError, ValueError, duckdb.Error) as error:
+            raise StoreError(f"{address} cannot be read: {first_line(error)}") from error
 
     def project(
         self, config: FilesConfig, context: OutputContext, snapshot: Snapshot, manifest: Manifest
@@ -144,3 +161,32 @@ def _write_arrow(snapshot: Snapshot, target: Path) -> None:
     with pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
         for batch in rows.to_batches(batch_size=_ARROW_BATCH_ROWS):
             writer.write_batch(batch)
+
+
+def _probe_with_duckdb(address: str, file_format: str) -> None:
+    from dp_dagster.engines.duckdb import exact, in_memory
+
+    function = "read_csv" if file_format == "csv" else "read_parquet"
+    with in_memory() as connection:
+        connection.execute(f"select * from {function}(?) limit 1", [exact(address)]).fetchall()
+
+
+def _probe_arrow(address: str) -> None:
+    import pyarrow as pa
+
+    # Arrow's own errors are ValueErrors, a missing file is an OSError.
+    with pa.OSFile(address) as source, pa.ipc.open_file(source) as reader:
+        if reader.num_record_batches:
+            reader.get_batch(0)
+
+
+def _probe_table(context: OutputContext) -> None:
+    from dp_dagster.storage import Table, dataset_table
+
+    location = dataset_table(context.settings.storage, context.product_id, context.major, context.dataset)
+    newest = Table(location).newest()
+    if newest is None:
+        raise StoreError(f"{location} was never published")
+    missing = [path for path in newest.files if not Path(path).is_file()]
+    if missing:
+        raise StoreError(f"{location} version {newest.version} lacks {len(missing)} of its files")

@@ -75,7 +75,7 @@ class SqlOutput(OutputPort[SqlConfig]):
     kind = "SQL"
     summary = "a view in the product's DuckDB catalog"
     Config: ClassVar[type[KindConfig]] = SqlConfig
-    capabilities = OutputCapabilities(hands_out_files=True)
+    capabilities = OutputCapabilities(hands_out_files=True, probed=True)
 
     def check(self, config: SqlConfig, product_root: Path) -> Iterable[Fault]:
         """An endpoint must name a server that is known."""
@@ -113,6 +113,24 @@ class SqlOutput(OutputPort[SqlConfig]):
                 f'import duckdb\nduckdb.connect({str(catalog)!r}, read_only=True).sql("{query}").show()',
             ),
         )
+
+    def probe(self, config: SqlConfig, context: OutputContext) -> None:
+        """Attach the catalog and read one row of the view."""
+        import duckdb
+
+        from dp_dagster.engines.duckdb import first_line, in_memory, literal, quote
+
+        path = catalog_path(context.settings.storage, context.product_id)
+        view = f"{quote(context.product_id)}.{quote(f'v{context.major}')}.{quote(context.port_name)}"
+        try:
+            with in_memory() as connection:
+                # DuckDB names the catalog after the file, and the views name it.
+                connection.execute(f"attach {literal(str(path))} as {quote(context.product_id)} (read_only)")
+                connection.execute(f"select * from {view} limit 1").fetchall()
+        except duckdb.Error as error:
+            raise StoreError(
+                f"{self.address(config, context)} cannot be read: {first_line(error)}"
+            ) from error
 
     def project(
         self, config: SqlConfig, context: OutputContext, snapshot: Snapshot, manifest: Manifest

@@ -1,0 +1,1 @@
+"""Service levels that are measured: objectives evaluated, readings kept, budgets counted."""

@@ -78,6 +78,10 @@ class Settings(BaseModel):
         gt=0,
         description="Seconds without a sign of life after which a sensor or the daemon counts as silent.",
     )
+    serve_url: str = Field(
+        default="http://127.0.0.1:8700",
+        description="Where consumers reach `dp serve`: the address of served ports that name no `endpoint`.",
+    )
     ui_url: str = Field(
         default="http://127.0.0.1:3000", description="Where the Dagster UI is; messages link to it."
     )

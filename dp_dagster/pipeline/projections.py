@@ -55,6 +55,8 @@ def output_context(session: Session, port: ResolvedOutput) -> OutputContext:
         contract=port.dataset.contract,
         description=port.declaration.description or port.dataset.declaration.description or "",
         settings=session.settings,
+        key=port.dataset.key,
+        is_current=port.is_current,
     )
 
 

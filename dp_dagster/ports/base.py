@@ -172,7 +172,11 @@ class Example:
 
 @dataclass(frozen=True)
 class OutputContext:
-    """The port that is being projected or described, and the version that it is to show."""
+    """The port that is being projected or described, and the version that it is to show.
+
+    ``key`` names the columns that identify a row. ``is_current`` is false for the ports of an older major version
+    that stays live beside the product's own.
+    """
 
     product_id: str
     product_root: Path
@@ -182,6 +186,8 @@ class OutputContext:
     contract: Contract
     description: str
     settings: Settings
+    key: tuple[str, ...] = ()
+    is_current: bool = True
 
 
 @dataclass(frozen=True)
@@ -242,6 +248,10 @@ class OutputPort(ABC, Generic[ConfigT]):
     @abstractmethod
     def address(self, config: ConfigT, context: OutputContext) -> str:
         """Where consumers find the port."""
+
+    def access(self, config: ConfigT, context: OutputContext) -> str:
+        """How a consumer gets access, in a sentence or two of Markdown."""
+        return "No sign-in: whoever may read the storage may read this port."
 
     @abstractmethod
     def examples(self, config: ConfigT, context: OutputContext) -> tuple[Example, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dp_dagster.records.actors import os_user, service
 from dp_dagster.records.model import KINDS, Kind, Record
-from dp_dagster.records.store import Records
+from dp_dagster.records.store import Records, append_within
 from dp_dagster.records.verification import Anchor, ChainProblem, Verification
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Record",
     "Records",
     "Verification",
+    "append_within",
     "os_user",
     "service",
 ]

@@ -31,9 +31,11 @@ Kind = Literal[
     "key_revoked",
     "read",  # a sealed batch of the access log: one record for many requests
     # what people are told
+    "alert_opened",
     "alert_sent",
     "alert_acknowledged",
     "alert_muted",
+    "alert_recovered",
     "sla_breached",
     "sla_recovered",
 ]

@@ -58,10 +58,10 @@ class Records:
             LockedError: another writer held the chain for too long.
             StoreError: the database cannot be written.
         """
-        facts = _checked(kind, payload)
-        database = self._database()
+        _checked(kind, payload)  # nobody waits for what is refused
+        database = self.database()
         with database.writing() as connection:
-            return _append(database, connection, (kind, product, subject, actor, run_id), facts)
+            return append_within(database, connection, kind, product, subject, actor, run_id, payload)
 
     def append_if_changed(  # noqa: PLR0917 the fields of a record, in their order
         self, kind: Kind, product: str, subject: str, actor: str, run_id: str, payload: Mapping[str, Any]
@@ -77,13 +77,13 @@ class Records:
         known = self.query(product=product, subject=subject, kind=kind, limit=1)
         if known and canonical(known[0].payload) == facts:
             return None  # most of the time; nobody has to wait for it
-        database = self._database()
+        database = self.database()
         with database.writing() as connection:
             statement = _selected(database, product=product, subject=subject, kind=kind)
             newest = connection.execute(statement.order_by(database.records.c.id.desc()).limit(1)).first()
             if newest is not None and newest.payload == facts:
                 return None
-            return _append(database, connection, (kind, product, subject, actor, run_id), facts)
+            return append_within(database, connection, kind, product, subject, actor, run_id, payload)
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -127,7 +127,7 @@ class Records:
         for moment in (since, until):
             if moment is not None and moment.tzinfo is None:
                 raise UsageError(f"{moment.isoformat()} has no time zone; add one")
-        database = self._database()
+        database = self.database()
         column = database.records.c
         statement = _selected(database, product=product, subject=subject, kind=kind, actor=actor)
         if since is not None:
@@ -181,7 +181,7 @@ class Records:
         Raises:
             StoreError: the database cannot be read.
         """
-        return verify_chain(self._database(), tuple(anchors))
+        return verify_chain(self.database(), tuple(anchors))
 
     def verify(self) -> list[str]:
         """What is wrong with the chain, one sentence each; empty when every record is as it was written.
@@ -197,9 +197,16 @@ class Records:
         Raises:
             StoreError: the database cannot be read, or does not end where its head says.
         """
-        return anchor_of(self._database())
+        return anchor_of(self.database())
 
-    def _database(self) -> RecordsDatabase:
+    def database(self) -> RecordsDatabase:
+        """The database, opened; other stores keep tables of their own in it.
+
+        Raises:
+            SettingsError: the URL is not one of SQLite or PostgreSQL.
+            NotInstalledError: the driver is missing.
+            StoreError: the database cannot be reached or made.
+        """
         # SQLAlchemy costs 0.2 s to import; commands that never touch records do without.
         from dp_dagster.records_database import RecordsDatabase
 
@@ -224,12 +231,34 @@ def _checked(kind: str, payload: Mapping[str, Any]) -> str:
         raise UsageError(f"the payload of a record must be JSON: {error}") from error
 
 
-def _append(
-    database: RecordsDatabase, connection: Connection, fields: tuple[Kind, str, str, str, str], facts: str
+def append_within(  # noqa: PLR0917 the fields of a record, in their order
+    database: RecordsDatabase,
+    connection: Connection,
+    kind: Kind,
+    product: str,
+    subject: str,
+    actor: str,
+    run_id: str,
+    payload: Mapping[str, Any],
 ) -> Record:
+    """Append a record in a transaction that is open for writing, so that it stands or falls with what else is in it.
+
+    Args:
+        database: The database.
+        connection: Of its :meth:`~dp_dagster.records_database.RecordsDatabase.writing`.
+        kind: What happened.
+        product: Id of the product.
+        subject: What it happened to.
+        actor: Who did it.
+        run_id: The run in which it happened.
+        payload: The facts.
+
+    Raises:
+        UsageError: the kind is unknown, or the payload is not JSON.
+    """
+    facts = _checked(kind, payload)
     head = connection.execute(database.head.select()).first()
     count, previous = (0, GENESIS) if head is None else (int(head[0]), str(head[1]))
-    kind, product, subject, actor, run_id = fields
     at = _moment(datetime.now(UTC))
     digest = hash_of(count + 1, at, kind, product, subject, actor, run_id, facts, previous)
     record = Record(

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from record_writer import write
 
 from dp_dagster.errors import LockedError, SettingsError, StoreError, UsageError
-from dp_dagster.records import KINDS, Anchor, Record, Records
+from dp_dagster.records import KINDS, Anchor, Record, Records, append_within
 from dp_dagster.records.model import hash_of
 from dp_dagster.records.verification import read_anchors
 
@@ -149,6 +149,19 @@ def test_what_says_the_same_again_is_not_recorded(records: Records) -> None:
     assert say([1]) is not None
     assert say([1]) is None
     assert len(records.query()) == 4
+    assert records.verify() == []
+
+
+def test_a_record_stands_or_falls_with_what_it_is_written_with(records: Records) -> None:
+    first = add(records)
+    database = records.database()
+    with contextlib.suppress(ZeroDivisionError), database.writing() as connection:
+        append_within(database, connection, "alert_opened", "flights", "lag", "tester", "", {})
+        raise ZeroDivisionError
+    assert records.query() == [first]
+    with database.writing() as connection:
+        second = append_within(database, connection, "alert_opened", "flights", "lag", "tester", "", {})
+    assert records.query() == [second, first]
     assert records.verify() == []
 
 

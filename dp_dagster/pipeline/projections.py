@@ -10,6 +10,7 @@ from dp_dagster.deprecation import deprecation_notice
 from dp_dagster.errors import AuthorError
 from dp_dagster.pipeline.datasets import dataset_table_of
 from dp_dagster.ports.base import OutputContext, Projected
+from dp_dagster.resolve.relationships import relationships_of
 
 if TYPE_CHECKING:
     from dp_dagster.contracts.model import Column, Contract
@@ -57,6 +58,8 @@ def output_context(session: Session, port: ResolvedOutput) -> OutputContext:
         settings=session.settings,
         key=port.dataset.key,
         is_current=port.is_current,
+        relationships=relationships_of(session.product, port.major),
+        deprecation=deprecation_notice(port.dataset.deprecated) or "",
     )
 
 

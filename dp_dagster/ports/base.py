@@ -171,11 +171,33 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Relationship:
+    """Rows of one dataset name rows of another, as a contract says.
+
+    Attributes:
+        dataset: Whose rows refer.
+        columns: Its columns that do.
+        target: The dataset that is referred to; may be the same.
+        target_columns: The columns there that have the same values.
+        to_one: Whether the target's columns identify a row of it.
+        from_one: Whether no two rows of ``dataset`` have the same values.
+    """
+
+    dataset: str
+    columns: tuple[str, ...]
+    target: str
+    target_columns: tuple[str, ...]
+    to_one: bool
+    from_one: bool
+
+
+@dataclass(frozen=True)
 class OutputContext:
     """The port that is being projected or described, and the version that it is to show.
 
     ``key`` names the columns that identify a row. ``is_current`` is false for the ports of an older major version
-    that stays live beside the product's own.
+    that stays live beside the product's own. ``relationships`` are those between all datasets of the port's major
+    version; ``deprecation`` says until when that version is kept up, and is empty while it is not deprecated.
     """
 
     product_id: str
@@ -188,6 +210,8 @@ class OutputContext:
     settings: Settings
     key: tuple[str, ...] = ()
     is_current: bool = True
+    relationships: tuple[Relationship, ...] = ()
+    deprecation: str = ""
 
 
 @dataclass(frozen=True)

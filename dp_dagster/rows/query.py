@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dp_dagster.contracts.model import Column
 
 Format = Literal["json", "ndjson", "csv", "arrow", "parquet"]
+Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,10 @@ class Sort:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a page ends: the values of the sort columns and then of the key, as they are stored, of its last row."""
+    """Where a row stands: the values of the sort columns and then of the key, as they are stored.
+
+    They are integers, floats, texts, bytes or ``None``; only who made a position can read it.
+    """
 
     values: tuple[Any, ...]
 
@@ -44,6 +48,8 @@ class Query:
         limit: At most that many rows; ``None`` for all of them (exports only).
         after: Go on behind this position.
         before: Go back in front of this position (the rows still come in the order of ``sort``).
+        backward: Take the last rows instead of the first, also without ``before``.
+        positions: Give the position of every row.
     """
 
     columns: tuple[str, ...]
@@ -52,25 +58,44 @@ class Query:
     limit: int | None = 100
     after: Position | None = None
     before: Position | None = None
+    backward: bool = False
+    positions: bool = False
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some rows. ``rows`` are tuples in the order of ``columns``, of Python values, masks applied."""
+    """Some rows.
+
+    Attributes:
+        columns: Names, in the order of the query.
+        rows: Python values in that order, masks applied.
+        first: Position of the first row; ``None`` without rows.
+        last: Position of the last row.
+        has_more: Whether there are more rows in the direction that was asked for.
+        positions: Of every row, where the query asked for them.
+    """
 
     columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
+    rows: list[Row]
     first: Position | None
     last: Position | None
     has_more: bool
+    positions: tuple[Position, ...] = ()
 
 
 class ServedVersion(Protocol):
     """One published version that can be asked. Never changes, so every answer may be kept for good.
 
-    ``lookup``, ``page`` and ``count`` answer in the calling thread, in micro- to milliseconds, once the row store
-    of the version is there; before that they read the published files. Each takes the view of who asks, refuses
-    what the view refuses, and applies its masks and row filter.
+    The plain methods block their caller: microseconds from the row store, tens of milliseconds from the published
+    files. Their ``fetch_`` twins are for an event loop: they answer at once what is cheap, and take everything else
+    to a worker thread. Each takes the view of who asks, refuses what the view refuses, and applies its masks and
+    row filter.
+
+    Raises (all of them):
+        AccessDeniedError: a column is not granted, or is masked and was filtered, sorted or looked up by.
+        UsageError: the version lacks a column, or a value is not of its column's type.
+        QueryLimitError: the answer takes too long or is too large.
+        VersionGoneError: the version's files are no longer kept.
     """
 
     version: int
@@ -79,15 +104,27 @@ class ServedVersion(Protocol):
     columns: tuple[Column, ...]
     key: tuple[str, ...]
 
-    def lookup(
-        self, view: DatasetView, key: tuple[Any, ...], columns: tuple[str, ...]
-    ) -> tuple[Any, ...] | None:
+    def lookup(self, view: DatasetView, key: Row, columns: tuple[str, ...]) -> Row | None:
         """The row of that key; ``None`` if there is none, or none for this view."""
 
     def lookup_many(
-        self, view: DatasetView, by: tuple[str, ...], values: list[tuple[Any, ...]], columns: tuple[str, ...]
-    ) -> dict[tuple[Any, ...], list[tuple[Any, ...]]]:
-        """Rows by the values of some columns, in one query: what relationships are loaded with."""
+        self,
+        view: DatasetView,
+        by: tuple[str, ...],
+        values: list[Row],
+        columns: tuple[str, ...],
+        *,
+        limit: int | None = None,
+    ) -> dict[Row, list[Row]]:
+        """Rows by the values of some columns, in one query: what relationships are loaded with.
+
+        Args:
+            view: What may be seen.
+            by: The columns that are looked at.
+            values: Values of these columns; those that no row has are left out of the answer.
+            columns: What to give back.
+            limit: At most that many rows for each of the values, the first by key.
+        """
 
     def page(self, view: DatasetView, query: Query) -> Page:
         """Rows in order, at most ``query.limit``."""
@@ -95,8 +132,34 @@ class ServedVersion(Protocol):
     def count(self, view: DatasetView, where: Predicate = EVERYTHING) -> int:
         """How many rows there are for this view."""
 
+    async def fetch_row(self, view: DatasetView, key: Row, columns: tuple[str, ...]) -> Row | None:
+        """:meth:`lookup`, for an event loop."""
+
+    async def fetch_related(
+        self,
+        view: DatasetView,
+        by: tuple[str, ...],
+        values: list[Row],
+        columns: tuple[str, ...],
+        *,
+        limit: int | None = None,
+    ) -> dict[Row, list[Row]]:
+        """:meth:`lookup_many`, for an event loop."""
+
+    async def fetch_page(self, view: DatasetView, query: Query) -> Page:
+        """:meth:`page`, for an event loop."""
+
+    async def fetch_count(self, view: DatasetView, where: Predicate = EVERYTHING) -> int:
+        """:meth:`count`, for an event loop."""
+
     def export(self, view: DatasetView, query: Query, form: Format) -> AsyncIterator[bytes]:
-        """All rows as a stream of bytes in bounded memory; kept, where that pays, for the next who asks the same."""
+        """All rows as a stream of bytes in bounded memory; kept, where that pays, for the next who asks the same.
+
+        ``json`` is one array of objects. Close the iterator (``aclose``) when nobody listens any more.
+        """
+
+    def hands_out_files(self, view: DatasetView) -> bool:
+        """Whether this view may have the published files as they are: nothing hidden, no column withheld."""
 
     def published_files(self) -> tuple[Path, ...]:
-        """The version's own Parquet files; only for a view that is whole."""
+        """The version's own Parquet files; only for a view that :meth:`hands_out_files`."""

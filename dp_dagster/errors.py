@@ -92,6 +92,36 @@ class AccessDeniedError(UsageError):
     """Who asks may not have it. Says nothing of what is there."""
 
 
+class AuthenticationError(UsageError):
+    """Who asks did not prove who they are, or it could not be checked.
+
+    Attributes:
+        status: HTTP status: 401 (prove it), 403 (proven, and not enough) or 503 (cannot be checked now).
+        challenge: Value of the ``WWW-Authenticate`` header; empty where there is none to send.
+        retry_after: Seconds after which a new attempt may succeed; ``None`` where time mends nothing.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 401, challenge: str = "", retry_after: int | None = None
+    ) -> None:
+        self.status = status
+        self.challenge = challenge
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class LimitExceededError(UsageError):
+    """A consumer has taken as much as the port gives in this time.
+
+    Attributes:
+        retry_after: Seconds until more is given.
+    """
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
 class VersionGoneError(UsageError):
     """A version that was asked for is no longer kept, or never was; the message says how to start again."""
 

@@ -11,15 +11,74 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from dp_dagster.errors import SettingsError
 
 FILE_NAME = "dp_dagster.toml"
 ENVIRONMENT_PREFIX = "DP_"
+_TABLES = frozenset({"alerts", "limits", "masks"})
+
+
+MaskMethod = Literal["hash", "redact", "partial", "null"]
+"""How a classified value is masked; see docs/access.md."""
+
+
+def _masks(value: Any) -> Any:
+    return {k: "null" if v is None else v for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+Masks = Annotated[Mapping[str, MaskMethod], BeforeValidator(_masks)]
+"""Methods by name of a classification or column. ``null`` may stand there as YAML's own."""
+
+
+def _amount(value: Any) -> Any:
+    if value == "unlimited" or value is None:
+        return value
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        # The form that descriptor.values.fault has, for the fields of product.yaml that are typed so.
+        said = {"said": "is no amount", "fix": "write a whole number from 1 on, or unlimited", "at": ()}
+        raise PydanticCustomError("dp", "{said}; {fix}", said)
+    return number
+
+
+Amount = Annotated[int | Literal["unlimited"], BeforeValidator(_amount)]
+
+
+class Limits(BaseModel):
+    """What each consumer may take from a port. What is left out is taken from the platform's settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requests_per_minute: Amount | None = Field(
+        default=None, description="Requests of one consumer; a minute's worth may come at once."
+    )
+    rows_per_day: Amount | None = Field(
+        default=None, description="Rows that one consumer may take in a day (UTC)."
+    )
+    page_size: Amount | None = Field(default=None, description="Rows of one page.")
+    query_seconds: Amount | None = Field(
+        default=None, description="Seconds that one answer may take to compute."
+    )
+    response_bytes: Amount | None = Field(default=None, description="Bytes of one answer.")
+
+    def over(self, others: Limits) -> Limits:
+        """These limits, with those of ``others`` where nothing is said."""
+        return Limits(**{**others.model_dump(exclude_none=True), **self.model_dump(exclude_none=True)})
+
+
+DEFAULT_LIMITS = Limits(
+    requests_per_minute=6000,
+    rows_per_day="unlimited",
+    page_size=1000,
+    query_seconds=30,
+    response_bytes="unlimited",
+)
 
 
 class Settings(BaseModel):
@@ -92,6 +151,23 @@ class Settings(BaseModel):
         'as `{type = "file", log_file_path = "events.jsonl", append = true}`; `http` and `kafka`, too. Secrets as '
         "`${NAME}`. Without it none are sent.",
     )
+    oauth2_issuer: str | None = Field(
+        default=None,
+        description="Issuer of the tokens that `auth: OAuth2` asks for, where a port names none.",
+    )
+    oauth2_audience: str | None = Field(
+        default=None, description="Audience that those tokens must be meant for, where a port names none."
+    )
+    masks: Masks = Field(
+        default_factory=dict,
+        description='How classified columns are masked by default, by classification: `{pii = "hash"}`; '
+        "`default` stands for all others. `redact` where nothing is said. In DP_MASKS as JSON.",
+    )
+    limits: Limits = Field(
+        default=DEFAULT_LIMITS,
+        description="What each consumer may take from a served port that sets no limits of its own; see "
+        "docs/access.md. In DP_LIMITS as JSON.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -138,6 +214,11 @@ class Settings(BaseModel):
                 lines.append(f"{origins.get(name, 'settings')}: {name}: {detail['msg']}")
             raise SettingsError("\n".join(lines)) from None
 
+    @model_validator(mode="after")
+    def _complete(self) -> Settings:
+        object.__setattr__(self, "limits", self.limits.over(DEFAULT_LIMITS))
+        return self
+
     @property
     def resolved_records_url(self) -> str:
         """URL of the records, the default filled in."""
@@ -152,11 +233,13 @@ class Settings(BaseModel):
 def _from_environment(name: str, text: str) -> Any:
     if name == "products":
         return tuple(filter(None, text.split(os.pathsep)))
-    if name == "alerts":
+    if name in _TABLES:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise SettingsError(f"environment variable {ENVIRONMENT_PREFIX}ALERTS: is no JSON") from error
+            raise SettingsError(
+                f"environment variable {ENVIRONMENT_PREFIX}{name.upper()}: is no JSON"
+            ) from error
     return text
 
 

@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from dp_dagster.cli.app import application
 from dp_dagster.contracts.evolution import CLASSIFICATION
+from dp_dagster.descriptor.access import Grant
 from dp_dagster.descriptor.alerting import (
     Alerts,
     Channel,
@@ -61,6 +62,7 @@ PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("versions of a dataset", DatasetVersion),
     ("deprecated", Deprecation),
     ("output_ports", OutputPort),
+    ("access", Grant),
     ("consumers", Consumer),
     ("alerts", Alerts),
     ("rules of alerts", Rule),

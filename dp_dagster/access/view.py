@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
 
 from dp_dagster.predicates.model import EVERYTHING, Predicate
+from dp_dagster.settings import MaskMethod
 
-MaskMethod = Literal["hash", "redact", "partial", "null"]
+__all__ = ["ANONYMOUS", "Claim", "DatasetView", "Identity", "MaskMethod"]
+
+Claim = str | int | float | bool | tuple["Claim", ...]
+"""What an issuer says of somebody. Lists are tuples, so that identities can be keys of caches."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Identity:
         roles: Roles that the issuer vouches for.
         scopes: What the token was issued for.
         method: How they proved it: ``none``, ``api_key`` or ``oauth2``.
+        claims: What else the issuer says of them, by name; row filters may compare with it.
     """
 
     subject: str
@@ -28,6 +33,16 @@ class Identity:
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     method: str = "none"
+    claims: tuple[tuple[str, Claim], ...] = ()
+
+    def reference(self, name: str) -> Claim | None:
+        """What a row filter's ``{subject}``, ``{client}`` or ``{claim.name}`` stands for; ``None`` where unknown."""
+        if name == "subject":
+            return None if self.method == "none" else self.subject
+        if name == "client":
+            return self.client
+        wanted = name.removeprefix("claim.")
+        return next((value for claim, value in self.claims if claim == wanted), None)
 
 
 ANONYMOUS = Identity("anonymous")
@@ -52,7 +67,7 @@ class DatasetView:
     masks: dict[str, MaskMethod] = field(default_factory=dict)
     rows: Predicate = EVERYTHING
 
-    @property
+    @cached_property
     def clear(self) -> frozenset[str]:
         """Columns that are not masked: what may be filtered and sorted by."""
         return frozenset(self.columns) - frozenset(self.masks)
@@ -62,7 +77,7 @@ class DatasetView:
         """Whether nothing is masked and no row is hidden; then published files may be handed out as they are."""
         return not self.masks and self.rows == EVERYTHING
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """The same for all identities that see the same; part of every cache key."""
         text = repr((self.dataset, self.columns, sorted(self.masks.items()), self.rows))

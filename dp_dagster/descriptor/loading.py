@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from dp_dagster.descriptor import checks
+from dp_dagster.descriptor.access import Grant
 from dp_dagster.descriptor.alerting import may_hold_secret
 from dp_dagster.descriptor.base import Model
 from dp_dagster.descriptor.dialects import FIX as DIALECT_FIX
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from dp_dagster.descriptor.paths import Keys
 
 FILE_NAMES = ("product.yaml", "product.yml", "product.json")
-_PARTS = ("input_ports", "transforms", "datasets", "output_ports")
+_PARTS = ("access", "input_ports", "transforms", "datasets", "output_ports")
 
 PartT = TypeVar("PartT", bound=Model)
 
@@ -54,6 +55,7 @@ class Draft:
     transforms: dict[int, Transform]
     datasets: dict[int, Dataset]
     outputs: dict[int, OutputPort]
+    grants: dict[int, Grant] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -99,6 +101,7 @@ class Draft:
                 "transforms": tuple(self.transforms.values()),
                 "datasets": tuple(self.datasets.values()),
                 "output_ports": tuple(self.outputs.values()),
+                **({"access": tuple(self.grants.values())} if self.grants else {}),
             }
         )
         return Loaded(descriptor, self.document, self.path)
@@ -168,19 +171,14 @@ def _draft(document: Document, path: Path) -> Draft:
     alien = foreign(data)
     if alien is not None:
         raise DescriptorError([document.problem(*alien, DIALECT_FIX)])
-    draft = Draft(document, path, None, {}, {}, {}, {}, list(document.problems))
-    if "access" in data:
-        draft.add(
-            ("access",),
-            "access rules are refused: nothing enforces them yet",
-            "remove it, and publish here only what every reader of the storage may see",
-        )
+    draft = Draft(document, path, None, {}, {}, {}, {}, problems=list(document.problems))
     draft.head = _validated(
         draft,
         Descriptor,
         (),
-        {key: value for key, value in data.items() if key not in {*_PARTS, "access"}},
+        {key: value for key, value in data.items() if key not in _PARTS},
     )
+    draft.grants = _items(draft, "access", Grant)
     draft.inputs = _items(draft, "input_ports", InputPort)
     draft.transforms = _items(draft, "transforms", Transform)
     draft.datasets = _items(draft, "datasets", Dataset)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from dp_dagster.descriptor.access import Grant, Who  # noqa: TC001 - pydantic reads annotations at run time
 from dp_dagster.descriptor.alerting import Alerts, Secret  # noqa: TC001 - pydantic reads annotations at run time
 from dp_dagster.descriptor.base import Model
 from dp_dagster.descriptor.dialects import API_VERSION
@@ -22,6 +23,7 @@ from dp_dagster.descriptor.values import (  # noqa: TC001 - pydantic reads annot
     Email,
     Identifier,
     KindName,
+    MaskMethods,
     Objectives,
     OpenMapping,
     ProductId,
@@ -168,6 +170,11 @@ class Dataset(_Promise):
 
     name: Identifier = Field(description="Name of the dataset.")
     description: str | None = Field(default=None, description="What it is, in Markdown.")
+    masks: MaskMethods = Field(
+        default_factory=dict,
+        description="How classified columns are masked by default, by classification: `{pii: hash}`; `default` stands "
+        "for all others. By default as the platform's settings say.",
+    )
     versions: tuple[DatasetVersion, ...] = Field(
         default=(),
         description="Older major versions that stay live: every port of the dataset shows them, too.",
@@ -191,6 +198,11 @@ class OutputPort(_KindModel):
     )
     refresh_rate: Refresh | None = Field(
         default=None, description="When fresh data is due. By default the product's rate."
+    )
+    readers: Who | None = Field(
+        default=None,
+        description="Of ports that hand out files: whom everybody who reads the storage is taken for. They get what "
+        "`access` gives these, in a copy if that is less than all.",
     )
 
 
@@ -224,6 +236,7 @@ class Descriptor(Model):
     consumers: tuple[Consumer, ...] = Field(
         default=(), description="Who reads output ports from outside; a change that breaks them names them."
     )
+    access: tuple[Grant, ...] = Field(default=(), description="Who may see what: grants; see docs/access.md.")
     input_ports: tuple[InputPort, ...] = Field(default=(), description="Where data comes from.")
     transforms: tuple[Transform, ...] = Field(default=(), description="How data is changed.")
     datasets: tuple[Dataset, ...] = Field(default=(), description="What is published, each with a contract.")

@@ -14,6 +14,7 @@ from dp_dagster.descriptor.dialects import API_VERSION
 from dp_dagster.descriptor.names import ID_PATTERN, MAX_LENGTH, VERSION_PATTERN, id_fault
 from dp_dagster.descriptor.objectives import ObjectiveError, objectives_schema, read_objectives
 from dp_dagster.descriptor.refresh import REAL_TIME, SHORT_FORMS, RefreshRate, RefreshRateError, parse
+from dp_dagster.settings import Masks
 
 ERROR_TYPE = "dp"
 """Type of the errors below; their context holds ``said``, ``fix`` and ``at`` (keys below the field)."""
@@ -212,6 +213,34 @@ Tags = Annotated[
     WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}}),
 ]
 Objectives = Annotated[Mapping[str, Any], BeforeValidator(_objectives), WithJsonSchema(objectives_schema())]
+
+
+def _names(value: Any) -> Any:
+    """One name, or a list of them."""
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[
+    tuple[Text, ...],
+    BeforeValidator(_names),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
+            ]
+        }
+    ),
+]
+MaskMethods = Annotated[
+    Masks,
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {"enum": ["hash", "redact", "partial", "null", None]},
+        }
+    ),
+]
 OpenMapping = Annotated[Any, AfterValidator(_open), WithJsonSchema({"type": ["object", "array"]})]
 Refresh = Annotated[InstanceOf[RefreshRate], BeforeValidator(_refresh_rate), WithJsonSchema(_REFRESH_SCHEMA)]
 Share = Annotated[InstanceOf[Fraction], BeforeValidator(_share), WithJsonSchema(_SHARE_SCHEMA)]

@@ -269,6 +269,13 @@ class OutputPort(ABC, Generic[ConfigT]):
         """What this configuration needs that is not there; ``None`` when it can work."""
         return None
 
+    def copies(self, config: ConfigT) -> Fault | None:
+        """Why the port cannot show a copy in which values are masked or rows left out; ``None`` where it can.
+
+        Asked of kinds that hand out files: :meth:`project` is then given a snapshot whose files are the copy's.
+        """
+        return None
+
     @abstractmethod
     def address(self, config: ConfigT, context: OutputContext) -> str:
         """Where consumers find the port."""

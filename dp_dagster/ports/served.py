@@ -11,7 +11,13 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from dp_dagster.ports.base import ConfigT, OutputCapabilities, OutputContext, OutputPort
+from pydantic import Field
+
+from dp_dagster.access.authentication.config import (  # noqa: TC001 - pydantic reads annotations at run time
+    AuthenticationField,
+)
+from dp_dagster.ports.base import ConfigT, KindConfig, OutputCapabilities, OutputContext, OutputPort
+from dp_dagster.settings import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,6 +25,20 @@ if TYPE_CHECKING:
 
     from dp_dagster.access.view import DatasetView, Identity
     from dp_dagster.rows.query import ServedVersion
+
+
+class ServedConfig(KindConfig):
+    """What every served kind can be told; its own configuration derives from this one."""
+
+    auth: AuthenticationField = Field(
+        description="Who may ask: `none`, `api_key`, `OAuth2`, or a mapping with `type`; see docs/access.md."
+    )
+    limits: Limits = Field(
+        default_factory=Limits,
+        description="What each consumer may take: `requests_per_minute`, `rows_per_day`, `page_size`, "
+        "`query_seconds`, `response_bytes`; a number or `unlimited`. By default the platform's `limits`.",
+    )
+
 
 EXCHANGE = "dp_dagster.exchange"
 """Key of the ASGI scope under which the shell hands an :class:`Exchange` to the kind."""

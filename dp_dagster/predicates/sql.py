@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Dialect = Literal["duckdb", "postgres"]
 
-_TYPES: dict[Dialect, dict[str, str]] = {
+SQL_TYPES: dict[Dialect, dict[str, str]] = {
     "duckdb": {
         "bool": "boolean",
         "int8": "tinyint",
@@ -49,6 +49,8 @@ _TYPES: dict[Dialect, dict[str, str]] = {
         "timestamp(UTC)": "timestamptz",
     },
 }
+"""Names of the canonical types; those of decimals are SQL's own."""
+
 _MARKS: dict[Dialect, str] = {"duckdb": "?", "postgres": "%s"}
 _SIGNS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
@@ -135,4 +137,4 @@ class _Writer:
         if isinstance(value, Reference):
             raise UsageError(f"the filter's {{{value.name}}} is not bound to anybody who asks")
         self.parameters.append(value)
-        return f"cast({_MARKS[self.dialect]} as {_TYPES[self.dialect].get(kind, kind)})"
+        return f"cast({_MARKS[self.dialect]} as {SQL_TYPES[self.dialect].get(kind, kind)})"

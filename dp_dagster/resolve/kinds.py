@@ -79,6 +79,13 @@ def configure(
             f"is refused: {kind.name} ports ask nobody who they are",
             "remove it; whoever may read the storage may read this port",
         )
+    if "auth" in fields and "auth" not in options:
+        draft.add(
+            (*keys, "auth"),
+            f"is missing: {kind.name} ports are served, and must say who may ask",
+            "add `auth: OAuth2`, `auth: api_key` or, for everybody on this machine, `auth: none`",
+        )
+        return None
     for name, value in (further or {}).items():
         if value is not None and name in fields:
             options[name] = value

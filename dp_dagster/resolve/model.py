@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from dp_dagster.access.policy import AccessPolicy
 from dp_dagster.errors import UsageError
 from dp_dagster.resolve.alerting import ResolvedAlerts
 from dp_dagster.resolve.objectives import Promises
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
     from pathlib import Path
 
+    from dp_dagster.access.view import DatasetView
     from dp_dagster.contracts.model import Contract
     from dp_dagster.descriptor import model as declared
     from dp_dagster.descriptor.objectives import Objective
@@ -98,6 +100,7 @@ class ResolvedDataset:
 class ResolvedOutput:
     """An output port.
 
+    ``view`` is what the readers of a port that hands out files may see, where that is not all: they get a copy.
     Only a port whose ``state`` is ``active`` has port, config and dataset for sure, and a refresh rate that
     is watched. ``sla`` holds what is promised by objective, as declared; ``promises`` all that is promised, read.
     """
@@ -113,6 +116,7 @@ class ResolvedOutput:
     reason: str = ""
     major: int = 0
     is_current: bool = True
+    view: DatasetView | None = None
     promises: Promises = field(default_factory=Promises)
 
     @property
@@ -144,6 +148,7 @@ class ResolvedProduct:
         ports: All output ports, declared-only ones included; :attr:`active_ports` can be projected.
         lines: Every leaf of the descriptor, in order.
         alerts: Who is told what.
+        access: Who may see what of the datasets, by label.
     """
 
     descriptor: declared.Descriptor
@@ -156,6 +161,7 @@ class ResolvedProduct:
     ports: tuple[ResolvedOutput, ...]
     lines: tuple[Line, ...]
     alerts: ResolvedAlerts = field(default_factory=ResolvedAlerts)
+    access: AccessPolicy = field(default_factory=AccessPolicy)
 
     @property
     def id(self) -> str:

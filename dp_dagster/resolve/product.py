@@ -11,6 +11,7 @@ from dp_dagster.descriptor.names import id_fault
 from dp_dagster.descriptor.objectives import Freshness
 from dp_dagster.descriptor.problems import suggestion
 from dp_dagster.registry import Registry
+from dp_dagster.resolve.access import check_served, policy_of, with_views
 from dp_dagster.resolve.alerting import resolve_alerts
 from dp_dagster.resolve.columns import key_of, known_columns
 from dp_dagster.resolve.kinds import Configured, ask, configure, note_faults
@@ -98,6 +99,9 @@ class _Resolver:
         outputs += older_ports(outputs, older)
         datasets += older
         self._mark_product_sla(outputs)
+        access = policy_of(self.draft, datasets, self.settings)
+        check_served(self.draft, outputs, access, self.settings)
+        outputs = with_views(self.draft, outputs, access)
         self._mark_product(active=bool(inputs) or any(port.state == "active" for port in outputs))
         alerts = resolve_alerts(self.draft, self.settings, self.states)
         loaded = self.draft.finish()
@@ -111,6 +115,7 @@ class _Resolver:
             datasets=tuple(datasets),
             ports=tuple(outputs),
             lines=self.states.lines(loaded.document),
+            access=access,
             alerts=alerts,
         )
 

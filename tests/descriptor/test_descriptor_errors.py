@@ -204,8 +204,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
         "on: x\n",
         [
             (
-                "product.yaml:3: on: unknown key; known keys: alerts, api_version, consumers, datasets, description, "
-                "documents, domain, infrastructure, input_ports, name, output_ports, owner, product_id, refresh_rate, "
+                "product.yaml:3: on: unknown key; known keys: access, alerts, api_version, consumers, datasets, "
+                "description, documents, domain, infrastructure, input_ports, name, output_ports, owner, product_id, "
                 "sla, status, support, tags, transforms, version"
             )
         ],
@@ -225,12 +225,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "access": (
         "access: {roles: [analyst]}\n",
-        [
-            (
-                "product.yaml:3: access: access rules are refused: nothing enforces them yet; "
-                "remove it, and publish here only what every reader of the storage may see"
-            )
-        ],
+        ["product.yaml:3: access: wants a list, not a mapping; write each item after `- `"],
     ),
     "auth that nothing enforces": (
         "output_ports:\n  - {name: a, type: SQL, auth: OAuth2}\n",
@@ -508,7 +503,7 @@ product_id: Shops
 version: 1.10
 nmae: x
 refresh_rate: monthly
-access: []
+access: [{}]
 input_ports:
   - {name: a, type: FILE, path: x.csv}
   - {name: a, type: FILES, pth: x.csv, path: x.csv}
@@ -531,7 +526,7 @@ name: ${UNSET_NAME}
         ["product.yaml:2", "version"],
         ["product.yaml:3", "nmae"],
         ["product.yaml:4", "refresh_rate"],
-        ["product.yaml:5", "access"],
+        ["product.yaml:5", "access[0]"],
         ["product.yaml:7", "input_ports[0].type"],
         ["product.yaml:8", "input_ports[1].name"],
         ["product.yaml:8", "input_ports[1].pth"],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dp_dagster.errors import SettingsError
-from dp_dagster.settings import Settings
+from dp_dagster.settings import DEFAULT_LIMITS, Settings
 
 
 def test_without_a_file_the_defaults_hold(tmp_path):
@@ -62,6 +62,10 @@ def test_each_value_can_be_set_by_the_environment(tmp_path, monkeypatch):
         "alert_interval": "5",
         "silent_after": "60",
         "ui_url": "https://dagster.example.com",
+        "oauth2_issuer": "https://id.example.com",
+        "oauth2_audience": "products",
+        "masks": '{"pii": "hash", "default": null}',
+        "limits": '{"page_size": 5}',
     }
     for name, value in values.items():
         monkeypatch.setenv(f"DP_{name.upper()}", value)
@@ -80,6 +84,10 @@ def test_each_value_can_be_set_by_the_environment(tmp_path, monkeypatch):
         "alert_interval": 5.0,
         "silent_after": 60.0,
         "ui_url": "https://dagster.example.com",
+        "oauth2_issuer": "https://id.example.com",
+        "oauth2_audience": "products",
+        "masks": {"pii": "hash", "default": "null"},
+        "limits": {**DEFAULT_LIMITS.model_dump(), "page_size": 5},
     }
     assert settings.resolved_records_url == "postgresql://host/records"
 

@@ -14,6 +14,7 @@ from dp_dagster.errors import StoreError
 from dp_dagster.folder import remove_leftovers
 from dp_dagster.ports.base import (
     Example,
+    Fault,
     KindConfig,
     OutputCapabilities,
     OutputContext,
@@ -54,6 +55,16 @@ class FilesOutput(OutputPort[FilesConfig]):
     def badges(self, config: FilesConfig) -> frozenset[str]:
         """The format."""
         return frozenset({"deltalake" if config.format == "delta" else config.format})
+
+    def copies(self, config: FilesConfig) -> Fault | None:
+        """Who reads the Delta table itself sees all of it."""
+        if config.format != "delta":
+            return None
+        return Fault(
+            "format",
+            "delta hands out the table itself, and its readers may not see all of it",
+            "write parquet, csv or arrow, which are copies",
+        )
 
     def address(self, config: FilesConfig, context: OutputContext) -> str:
         """Path of the file or of the table."""

@@ -21,6 +21,7 @@ from dp_dagster.cli.history import history
 from dp_dagster.cli.import_ import import_document
 from dp_dagster.cli.lineage import lineage
 from dp_dagster.cli.list import list_products
+from dp_dagster.cli.ports import ports
 from dp_dagster.cli.quarantine import quarantine
 from dp_dagster.cli.rollback import rollback
 from dp_dagster.cli.run import run_product
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "validate": validate,
     "list": list_products,
     "show": show,
+    "ports": ports,
     "run": run_product,
     "sql": sql,
     "history": history,

@@ -117,7 +117,7 @@ def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
     rows: list[Sequence[object]] = []
     for status in statuses:
         verdict = status.verdict
-        port = next((port for port in status.ports if port.state == "active"), None)
+        active = [port for port in status.ports if port.state == "active"]
         rows.append(
             (
                 status.product,
@@ -126,8 +126,8 @@ def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
                 "" if status.rows is None else f"{status.rows:,}",
                 verdict.decision.replace("_", " ") if verdict else "none",
                 f"{verdict.rows_rejected:,}" if verdict else "",
-                port.freshness if port else "no port",
-                port.example if port else "",
+                active[0].freshness if active else "no port",
+                "\n".join(port.example for port in active if port is active[0] or port.served),
             )
         )
     print_table(

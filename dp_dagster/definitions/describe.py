@@ -217,8 +217,10 @@ def dataset_description(product: ResolvedProduct, dataset: ResolvedDataset) -> s
     )
 
 
-def port_description(product: ResolvedProduct, port: ResolvedOutput, examples: Iterable[Example]) -> str:
-    """What a port is, how to consume it, what it promises and to whom to turn."""
+def port_description(
+    product: ResolvedProduct, port: ResolvedOutput, examples: Iterable[Example], access: str = ""
+) -> str:
+    """What a port is, how to get access and consume it, what it promises and to whom to turn."""
     declared = port.declaration.description or (
         port.dataset.declaration.description if port.dataset else None
     )
@@ -227,6 +229,7 @@ def port_description(product: ResolvedProduct, port: ResolvedOutput, examples: I
         first_line(declared, f"Output port {port.name} of {product.id}"),
         ("", rest(declared)),
         ("Deprecated", _sentence(deprecation_notice(port.dataset.deprecated) if port.dataset else None)),
+        ("How to get access", access),
         ("How to consume", examples_markdown(examples)),
         ("Contract", contract_summary(port.dataset.contract) + "." if port.dataset else ""),
         ("Service level", lines_table(product, port)),

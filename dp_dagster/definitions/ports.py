@@ -33,7 +33,12 @@ def port_asset(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetsDefin
         key,
         skippable=True,
         deps=[keys.dataset_key(product.id, port.major, port.dataset.name)],
-        description=describe.port_description(product, port, port.port.examples(port.config, context)),
+        description=describe.port_description(
+            product,
+            port,
+            port.port.examples(port.config, context),
+            port.port.access(port.config, context),
+        ),
         group_name=product.id,
         owners=describe.owners(product),
         tags={

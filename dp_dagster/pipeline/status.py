@@ -25,7 +25,7 @@ Freshness = Literal["fresh", "due", "late", "not evaluated", "never published"]
 
 @dataclass(frozen=True)
 class PortStatus:
-    """An output port: how fresh it is and how to read it."""
+    """An output port: how fresh it is and how to read it. ``served`` ports answer while ``dp serve`` runs."""
 
     name: str
     kind: str
@@ -34,6 +34,7 @@ class PortStatus:
     freshness_reason: str
     address: str
     example: str
+    served: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,10 @@ def _port_status(
         address = port.port.address(port.config, context)
         examples = port.port.examples(port.config, context)
         example = examples[0].text if examples else ""
-    return PortStatus(port.label, port.declaration.type, port.state, freshness, reason, address, example)
+    served = port.port is not None and port.port.capabilities.served
+    return PortStatus(
+        port.label, port.declaration.type, port.state, freshness, reason, address, example, served
+    )
 
 
 def _freshness(

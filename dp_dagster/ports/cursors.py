@@ -93,7 +93,8 @@ class Cursors:
         from cryptography.exceptions import InvalidTag
 
         refused = InvalidCursorError(
-            "is no cursor of this query; take it from the links of a page, and leave filters and sorting as they were"
+            "this is no cursor of this query; take it from the links of a page, and leave filters and sorting as "
+            "they were"
         )
         if len(text) > _LONGEST or not text.isascii():
             raise refused

@@ -1,20 +1,24 @@
-"""Conformance of evaluators: the same counts as the embedded one, on the same data.
+"""Conformance of evaluators: the same counts and the same failing rows as the embedded one, on the same data.
 
-Derive a class named ``Test…`` from :class:`EvaluatorConformance` and say how your engine counts::
+Derive a class named ``Test…`` from :class:`EvaluatorConformance` and say how your engine takes data and statements::
 
     class TestMyEngine(EvaluatorConformance):
         dialect = "spark"
 
-        def answer(self, statement, tables):
-            load(tables)                       # Polars frames by the name that the statement calls them
-            return connection.execute(statement.sql).fetchone()
+        def load(self, tables):                # Polars frames by the name that statements call them
+            for name, frame in tables.items():
+                connection.register(name, frame)
+
+        def run(self, sql):
+            return connection.execute(sql).fetchall()
 """
 
 from __future__ import annotations
 
+import json
 import random
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,17 +29,19 @@ import pytest
 from dp_dagster.contracts.canonical import type_name
 from dp_dagster.contracts.evaluate import evaluate
 from dp_dagster.contracts.model import Column, Contract, Rule
-from dp_dagster.contracts.sql.statement import count_statement
+from dp_dagster.contracts.split import failing_rows
+from dp_dagster.contracts.sql.statement import count_statement, failing_rows_statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from dp_dagster.contracts.model import RuleKind
-    from dp_dagster.contracts.sql.statement import CountStatement
 
 TABLE = "dp_candidate"
 OTHER = "dp_other"
+POSITION = "position"
+"""The column that tells the order of rows, in each table."""
 _ROWS = 200
 _SEED = 20240229
 
@@ -219,7 +225,6 @@ CASES: tuple[Case, ...] = (
 def contract_of(case: Case, frame: pl.DataFrame) -> Contract:
     """The contract of a case: its rules, each also as a count that is always too high, and rules of the table."""
     column = frame.columns[0]
-    kind = type_name(frame.schema[column])
     rules = [Rule("columns", "columns", (), {"strict": True, "ordered": False}, level="schema")]
     for number, (rule, params) in enumerate(case.rules):
         rules.append(Rule(f"r{number}_{rule}", rule, (column,), params))
@@ -230,7 +235,8 @@ def contract_of(case: Case, frame: pl.DataFrame) -> Contract:
     rules.append(Rule("row_count", "row_count", (), {"minimum": 1, "maximum": None}, level="table"))
     if not case.nested and not case.name.startswith("float"):
         rules.append(Rule("reference", "reference", (column,), {"dataset": OTHER, "columns": [column]}))
-    return Contract(case.name, "0", "odcs", "", (Column(column, kind),), tuple(rules))
+    columns = tuple(Column(name, type_name(kind)) for name, kind in frame.schema.items())
+    return Contract(case.name, "0", "odcs", "", columns, tuple(rules))
 
 
 class EvaluatorConformance(ABC):
@@ -241,41 +247,77 @@ class EvaluatorConformance(ABC):
     unsaid: ClassVar[tuple[str, ...]] = ("judged from the table's schema",)
 
     @abstractmethod
-    def answer(self, statement: CountStatement, tables: Mapping[str, pl.DataFrame]) -> Sequence[Any]:
-        """Load the tables by name, run the statement and give its one row."""
+    def load(self, tables: Mapping[str, pl.DataFrame]) -> None:
+        """Put tables of these names in place of those that may be there."""
+
+    @abstractmethod
+    def run(self, sql: str) -> Sequence[Sequence[Any]]:
+        """Run a statement and give its rows."""
 
     @pytest.mark.parametrize("rows", [0, 1, _ROWS], ids=lambda rows: f"{rows} rows")
     @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-    def test_counts_are_those_of_the_embedded_evaluator(self, case: Case, rows: int, tmp_path: Path) -> None:
-        """Each rule has the same number of failures, and whatever is not evaluated says why."""
+    def test_counts_and_failing_rows_are_those_of_the_embedded_evaluator(
+        self, case: Case, rows: int, tmp_path: Path
+    ) -> None:
+        """Each rule has the same number of failures in the same rows; what is not evaluated says why."""
         if case.nested and not self.nested:
             # The engine has no such columns; that the rules are named is asked below.
             self._everything_is_named(case)
             return
-        name = 'a "b"'
-        source = random.Random(_SEED + rows)  # noqa: S311 - the same data each time
-        frame = pl.DataFrame(
-            {name: pl.Series([source.choice(case.values) for _ in range(rows)], dtype=case.type)}
-        )
-        other = frame.head(rows // 3)
+        frame = made_rows(case, rows)
+        tables = {TABLE: frame, OTHER: frame.head(rows // 3)}
+        files = {name: tmp_path / f"{name}.parquet" for name in tables}
+        for name, table in tables.items():
+            table.write_parquet(files[name])
         contract = contract_of(case, frame)
-        files = {TABLE: tmp_path / "table.parquet", OTHER: tmp_path / "other.parquet"}
-        frame.write_parquet(files[TABLE])
-        other.write_parquet(files[OTHER])
-        expected = evaluate(
-            contract, [str(files[TABLE])], product_root=tmp_path, others={OTHER: [str(files[OTHER])]}
-        )
-        statement = count_statement(contract, (TABLE,), dialect=self.dialect, others={OTHER: (OTHER,)})
-        found = statement.results(self.answer(statement, {TABLE: frame, OTHER: other}))
+        asked: dict[str, Any] = {
+            "dialect": self.dialect, "others": {OTHER: (OTHER,)}, "order": (POSITION,)
+        }  # fmt: skip
+        statement = count_statement(contract, (TABLE,), **asked)
+        self.load(tables)
+        (row,) = self.run(statement.sql)
+        found = statement.results(row)
         counts = {one.rule_id: one.failures for one in found if one.evaluated}
-        assert counts == {one.rule_id: one.failures for one in expected.results if one.rule_id in counts}
+        said = replace(contract, rules=tuple(rule for rule in contract.rules if rule.id in counts))
+        others = {OTHER: [str(files[OTHER])]}
+        expected = evaluate(said, [str(files[TABLE])], product_root=tmp_path, others=others)
+        assert counts == {one.rule_id: one.failures for one in expected.results}
+        assert (int(row[0]), statement.rejected(row)) == (expected.rows, expected.rejected)
         assert set(counts) | set(statement.not_evaluated) == {rule.id for rule in contract.rules}
         for reason in statement.not_evaluated.values():
             assert any(known in reason for known in self.unsaid), reason
+        listing = failing_rows_statement(contract, (TABLE,), **asked)
+        listed = [
+            (listing.values(one)[POSITION], list(listing.broken(one)), listing.reason(one))
+            for one in self.run(listing.sql)
+        ]
+        embedded = failing_rows(
+            said,
+            [str(files[TABLE])],
+            product_root=tmp_path,
+            limit=rows + 1,
+            evaluation=expected,
+            others=others,
+        )
+        assert listed == [
+            (json.loads(one["row"])[POSITION], one["rules"], one["reason"])
+            for batch in embedded.batches
+            for one in batch.to_pylist()
+        ]
 
     def _everything_is_named(self, case: Case) -> None:
-        frame = pl.DataFrame({"x": pl.Series([], dtype=case.type)})
-        statement = count_statement(contract_of(case, frame), (TABLE,), dialect=self.dialect)
+        statement = count_statement(
+            contract_of(case, made_rows(case, 0)), (TABLE,), dialect=self.dialect, others={OTHER: (OTHER,)}
+        )
         parts = [rule.id for rule in statement.contract.rules if rule.params.get("path")]
         assert parts
         assert all("parts of columns" in statement.not_evaluated[rule_id] for rule_id in parts)
+
+
+def made_rows(case: Case, rows: int) -> pl.DataFrame:
+    """Rows of a case, the same each time, numbered."""
+    source = random.Random(_SEED + rows)  # noqa: S311 - the same data each time
+    values = [source.choice(case.values) for _ in range(rows)]
+    return pl.DataFrame(
+        {'a "b"': pl.Series(values, dtype=case.type), POSITION: pl.Series(range(rows), dtype=pl.Int64)}
+    )

@@ -13,7 +13,7 @@ from dp_dagster.contracts.samples import plain
 from dp_dagster.contracts.sql.conditions import literal
 from dp_dagster.contracts.sql.dialects import DIALECTS, CannotSayError, dialect_of
 from dp_dagster.contracts.sql.patterns import translated
-from dp_dagster.contracts.sql.statement import count_statement
+from dp_dagster.contracts.sql.statement import count_statement, failing_rows_statement
 from dp_dagster.errors import UsageError
 from dp_dagster.testing.contracts import CASES, OTHER, TABLE, EvaluatorConformance, contract_of
 
@@ -35,14 +35,20 @@ class TestDuckDB(EvaluatorConformance):
     dialect = "duckdb"
     unsaid = (*EvaluatorConformance.unsaid, "multiples of", "means something else")
 
-    def answer(self, statement, tables):
+    @pytest.fixture(autouse=True)
+    def _connection(self):
         import duckdb
 
-        with duckdb.connect() as connection:
-            connection.execute("set TimeZone = 'UTC'")
-            for name, frame in tables.items():
-                connection.register(name, frame.to_arrow())
-            return connection.execute(statement.sql).fetchone()
+        with duckdb.connect() as self.connection:
+            self.connection.execute("set TimeZone = 'UTC'")
+            yield
+
+    def load(self, tables):
+        for name, frame in tables.items():
+            self.connection.register(name, frame.to_arrow())
+
+    def run(self, sql):
+        return self.connection.execute(sql).fetchall()
 
 
 @pytest.mark.slow
@@ -54,30 +60,31 @@ class TestPostgres(EvaluatorConformance):
 
     @pytest.fixture(autouse=True)
     def _server(self, postgresql_url):
-        self.address = postgresql_url.replace("+psycopg", "")
-
-    def answer(self, statement, tables):
         import psycopg
+
+        with psycopg.connect(postgresql_url.replace("+psycopg", "")) as self.connection:
+            yield
+
+    def load(self, tables):
         from psycopg import sql
 
-        from dp_dagster.contracts.canonical import type_name
-
-        with psycopg.connect(self.address) as connection:
-            for name, frame in tables.items():
-                columns = [
-                    sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(POSTGRES_TYPES[type_name(kind)]))
-                    for column, kind in frame.schema.items()
-                ]
-                connection.execute(
-                    sql.SQL("create temporary table {} ({})").format(
-                        sql.Identifier(name), sql.SQL(", ").join(columns)
-                    )
+        for name, frame in tables.items():
+            columns = [
+                sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(POSTGRES_TYPES[type_name(kind)]))
+                for column, kind in frame.schema.items()
+            ]
+            self.connection.execute(
+                sql.SQL("create temporary table {} ({})").format(
+                    sql.Identifier(name), sql.SQL(", ").join(columns)
                 )
-                copy = sql.SQL("copy {} from stdin").format(sql.Identifier(name))
-                with connection.cursor().copy(copy) as stream:
-                    for row in frame.iter_rows():
-                        stream.write_row(row)
-            return connection.execute(statement.sql).fetchone()
+            )
+            copy = sql.SQL("copy {} from stdin").format(sql.Identifier(name))
+            with self.connection.cursor().copy(copy) as stream:
+                for row in frame.iter_rows():
+                    stream.write_row(row)
+
+    def run(self, sql):
+        return self.connection.execute(sql).fetchall()
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +114,14 @@ class TestSpark(EvaluatorConformance):
     def _place(self, spark, tmp_path):
         self.session, self.folder = spark, tmp_path
 
-    def answer(self, statement, tables):
+    def load(self, tables):
         for name, frame in tables.items():
             file = self.folder / f"{name}.spark.parquet"
             frame.write_parquet(file)
             self.session.read.parquet(str(file)).createOrReplaceTempView(name)
-        return tuple(self.session.sql(statement.sql).collect()[0])
+
+    def run(self, sql):
+        return [tuple(row) for row in self.session.sql(sql).collect()]
 
 
 def snowflake_literal(value, kind):
@@ -145,20 +154,22 @@ class TestSnowflake(EvaluatorConformance):
     def _server(self, snowflake_session):
         self.session = snowflake_session
 
-    def answer(self, statement, tables):
+    def load(self, tables):
         cursor = self.session.cursor()
         for name, frame in tables.items():
-            (column,) = frame.columns
-            table, quoted = exp.table_(name, quoted=True), exp.to_identifier(column, quoted=True)
-            kind = SNOWFLAKE_TYPES[type_name(frame.schema[column])]
-            cursor.execute(
-                f"create or replace table {table.sql('snowflake')} ({quoted.sql('snowflake')} {kind})"
+            kinds = {column: type_name(kind) for column, kind in frame.schema.items()}
+            columns = ", ".join(
+                f"{exp.to_identifier(column, quoted=True).sql('snowflake')} {SNOWFLAKE_TYPES[kind]}"
+                for column, kind in kinds.items()
             )
-            texts = [snowflake_literal(one, type_name(frame.schema[column])) for one in frame[column]]
-            if texts:
-                values = ", ".join(f"({text})" for text in texts)
-                cursor.execute(f"insert into {table.sql('snowflake')} select * from values {values}")
-        return cursor.execute(statement.sql).fetchone()
+            table = exp.table_(name, quoted=True).sql("snowflake")
+            cursor.execute(f"create or replace table {table} ({columns})")
+            if frame.height:
+                rows = [", ".join(map(snowflake_literal, row, kinds.values())) for row in frame.iter_rows()]
+                cursor.execute(f"insert into {table} select * from values ({'), ('.join(rows)})")
+
+    def run(self, sql):
+        return self.session.cursor().execute(sql).fetchall()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -169,7 +180,7 @@ def test_each_statement_parses_in_its_dialect_and_counts_or_names_every_rule(dia
     statement = count_statement(contract, ("schema", TABLE), dialect=dialect, others={OTHER: ("x", OTHER)})
     (parsed,) = sqlglot.parse(statement.sql, read=dialect)
     assert isinstance(parsed, sqlglot.exp.Select)
-    assert len(parsed.expressions) == 1 + len(statement.counted)
+    assert len(parsed.expressions) == 2 + len(statement.counted)
     said = {*statement.counted, *statement.not_evaluated, "row_count"}
     assert said == {rule.id for rule in contract.rules}
     assert all(statement.not_evaluated.values())
@@ -188,18 +199,47 @@ def test_what_sql_cannot_say_is_named_and_never_passes():
         "own": "rules of kind custom are not written in SQL",
         "word": r"\w means something else in duckdb, or nothing",
     }
-    assert [one.passed for one in statement.results([0])] == [False] * 3
+    assert [one.passed for one in statement.results([0, 0])] == [False] * 3
 
 
 def test_names_and_values_cannot_leave_their_quotes():
     rules = (Rule("r", "equal", ('x" from y --',), {"value": "'; drop table t --"}),)
     contract = Contract("c", "0", "odcs", "", (Column('x" from y --', "string"),), rules)
     for dialect in DIALECTS:
-        statement = count_statement(contract, ('t"; --',), dialect=dialect)
-        (parsed,) = sqlglot.parse(statement.sql, read=dialect)
-        assert {column.name for column in parsed.find_all(sqlglot.exp.Column)} == {'x" from y --'}
-        assert [table.name for table in parsed.find_all(sqlglot.exp.Table)] == ['t"; --']
-        assert "'; drop table t --" in [one.this for one in parsed.find_all(sqlglot.exp.Literal)]
+        for write in (count_statement, failing_rows_statement):
+            statement = write(contract, ('t"; --',), dialect=dialect)
+            (parsed,) = sqlglot.parse(statement.sql, read=dialect)
+            named = {column.name for column in parsed.find_all(sqlglot.exp.Column)}
+            assert named == {'x" from y --', "__dp_rule_1"}
+            assert [table.name for table in parsed.find_all(sqlglot.exp.Table)] == ['t"; --']
+            assert "'; drop table t --" in [one.this for one in parsed.find_all(sqlglot.exp.Literal)]
+
+
+def test_failing_rows_of_chosen_rules_are_a_sample():
+    import duckdb
+
+    rules = (
+        Rule("least", "minimum", ("x",), {"value": 2, "exclusive": False}),
+        Rule("once", "unique", ("x",), {}, severity="warn"),
+        Rule("few", "row_count", (), {"minimum": None, "maximum": 1}, level="table"),
+    )
+    contract = Contract("c", "0", "odcs", "", (Column("x", "int64"), Column("y", "string")), rules)
+    with duckdb.connect() as connection:
+        connection.execute(
+            "create table t as select * from (values (1, 'b'), (5, 'd'), (1, 'a'), (5, 'c')) v(x, y)"
+        )
+
+        def found(**asked):
+            statement = failing_rows_statement(contract, ("t",), dialect="duckdb", **asked)
+            rows = connection.execute(statement.sql).fetchall()
+            return sorted((*statement.values(row).values(), statement.broken(row)) for row in rows)
+
+        assert found() == [(1, "a", ("least",)), (1, "b", ("least",))]
+        # Without an order of rows the other columns tell which row of a key is the first.
+        assert found(rules=["once"]) == [(1, "b", ("once",)), (5, "d", ("once",))]
+        assert found(rules=["once"], order=["y", "x"]) == [(1, "b", ("once",)), (5, "d", ("once",))]
+        assert len(found(rules=["least", "once"], limit=2)) == 2
+        assert found(rules=[]) == []
 
 
 def test_an_unknown_dialect_is_refused():

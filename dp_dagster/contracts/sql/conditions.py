@@ -39,7 +39,7 @@ def failing_condition(rule: Rule, types: Mapping[str, str], dialect: Dialect) ->
 
     if rule.kind not in ("not_null", *_KINDS):
         raise CannotSayError(f"rules of kind {rule.kind} are not written in SQL")
-    column: exp.Expr = exp.column(exp.to_identifier(rule.columns[0], quoted=True))
+    column: exp.Expr = exp.column(exp.to_identifier(rule.columns[0], quoted=True), table="source")
     type_name = types[rule.columns[0]]
     there: list[exp.Expr] = []
     for step in rule.params.get("path") or ():

@@ -1,7 +1,8 @@
 """Serve fakesnow on loopback: ``server.py PORT``. Runs in fakesnow's own environment, not in the project's.
 
-fakesnow 0.12 answers a login as clients of Snowflake up to version 4 want it. Those from version 5 on also ask for a
-master token, for the times that tokens are good for and for a session's id; these are added here.
+fakesnow 0.12 answers as clients of Snowflake up to version 4 want it. What those from version 5 on want else is added
+here: in a login's answer a master token, the times that tokens are good for and a session's id; in timestamps that
+are null no null inside of a value that is not there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import json
 import sys
 
 import fakesnow.server
+import pyarrow as pa
+import pyarrow.compute as pc
 import uvicorn
 from starlette.responses import Response
 
@@ -44,6 +47,27 @@ class CompleteLogins:
         } | data
         made = Response(json.dumps(answer), status_code=status, media_type="application/json")
         await made(scope, receive, send)
+
+
+_to_sf = fakesnow.server.to_sf
+
+
+def to_sf_with_null_timestamps(table, rowtype):
+    """As fakesnow's function, but a null timestamp is a null struct of numbers, not a struct of nulls."""
+    table = _to_sf(table, rowtype)
+    for number, field in enumerate(table.schema):
+        if pa.types.is_struct(field.type) and field.type.get_field_index("epoch") >= 0:
+            column = table.column(number).combine_chunks()
+            column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+            parts = [column.field(index) for index in range(field.type.num_fields)]
+            made = pa.StructArray.from_arrays(
+                [part.fill_null(0) for part in parts], fields=list(field.type), mask=pc.is_null(parts[0])
+            )
+            table = table.set_column(number, field, made)
+    return table
+
+
+fakesnow.server.to_sf = to_sf_with_null_timestamps
 
 
 if __name__ == "__main__":

@@ -122,6 +122,10 @@ class LimitExceededError(UsageError):
         super().__init__(message)
 
 
+class QueryLimitError(UsageError):
+    """An answer would take longer, or be larger, than is allowed; the message says what to ask instead."""
+
+
 class VersionGoneError(UsageError):
     """A version that was asked for is no longer kept, or never was; the message says how to start again."""
 

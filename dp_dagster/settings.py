@@ -168,6 +168,34 @@ class Settings(BaseModel):
         description="What each consumer may take from a served port that sets no limits of its own; see "
         "docs/access.md. In DP_LIMITS as JSON.",
     )
+    row_store_retention: float = Field(
+        default=3600.0,
+        ge=0,
+        description="Seconds that the row store of an older version is kept after a newer one was built. Cursors "
+        "that are older read the published files, more slowly.",
+    )
+    serve_patience: float = Field(
+        default=60.0,
+        ge=0,
+        description="Seconds that the old version stays on show while the row store of a new one is built; after "
+        "that the new one is read from its files.",
+    )
+    serve_threads: int = Field(
+        default=4,
+        ge=1,
+        description="Questions that one worker of dp serve asks the published files at a time.",
+    )
+    serve_memory: str = Field(
+        default="1GB",
+        pattern=r"^[0-9]+(\.[0-9]+)?\s?[KMGT]i?B$",
+        description="Memory that one worker of dp serve takes for them; what does not fit goes to disk.",
+    )
+    export_room: int = Field(
+        default=4 * 1024**3,
+        ge=0,
+        description="Bytes on disk for exports that are kept for who asks the same again.",
+    )
+    export_seconds: float = Field(default=600.0, gt=0, description="Seconds that making one export may take.")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,328 @@
+"""One published version, asked through its row store where that is there, through its files where it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dp_dagster.errors import QueryLimitError, StoreError
+from dp_dagster.predicates.model import EVERYTHING
+from dp_dagster.rows.files import too_long
+from dp_dagster.rows.layout import TABLE
+from dp_dagster.rows.plans import (
+    Source,
+    check_where,
+    plan_lookup,
+    plan_page,
+    restriction,
+    where_clause,
+)
+from dp_dagster.rows.store import TooSlowError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from concurrent.futures import Executor
+    from datetime import datetime
+
+    from dp_dagster.access.view import DatasetView
+    from dp_dagster.contracts.model import Column
+    from dp_dagster.predicates.model import Predicate
+    from dp_dagster.rows.export import Exports
+    from dp_dagster.rows.files import FilesEngine
+    from dp_dagster.rows.plans import LookupPlan, PagePlan
+    from dp_dagster.rows.query import Format, Page, Query, Row
+    from dp_dagster.rows.store import StoreFile
+
+_LOG = logging.getLogger("dp_dagster.serving")
+_KEPT = 1024
+"""How many plans, counts and slow statements are remembered."""
+_AT_ONCE_SECONDS = 0.004
+"""How long an event loop may be busy with one page; what takes longer goes to a thread."""
+_AT_ONCE_LOOKUPS = 100
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one question may cost.
+
+    Attributes:
+        seconds: How long it may take.
+        related_rows: How many rows one :meth:`PublishedVersion.lookup_many` may give.
+    """
+
+    seconds: float = 30.0
+    related_rows: int = 100_000
+
+
+class PublishedVersion:
+    """See :class:`dp_dagster.rows.query.ServedVersion`.
+
+    ``store`` is put in when the row store has been built, and taken out when it turns out to be damaged; both at
+    any time, in any thread.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        version: int,
+        published_at: datetime,
+        rows: int,
+        engine: FilesEngine,
+        exports: Exports,
+        workers: Executor,
+        limits: Limits,
+        on_damage: Callable[[PublishedVersion, StoreFile], None] | None = None,
+    ) -> None:
+        self.version = version
+        self.published_at = published_at
+        self.rows = rows
+        self.columns: tuple[Column, ...] = tuple(source.columns.values())
+        self.key: tuple[str, ...] = source.layout.key
+        self.source = source
+        self.store: StoreFile | None = None
+        self._engine = engine
+        self._exports = exports
+        self._workers = workers
+        self._limits = limits
+        self._on_damage = on_damage
+        self._lookups: dict[tuple[Any, ...], LookupPlan] = {}
+        self._counts: dict[tuple[str, Predicate], int] = {}
+        self._slow: dict[str, None] = {}
+
+    # -- one row ---------------------------------------------------------------------------------------
+
+    def lookup(self, view: DatasetView, key: Row, columns: tuple[str, ...]) -> Row | None:
+        """The row of that key; ``None`` if there is none, or none for this view."""
+        plan = self._plan(view, self.key, columns)
+        store = self.store
+        if store is not None:
+            try:
+                return self._stored_row(store, plan, key)
+            except StoreError as error:
+                self._damaged(store, error)
+        found = self._from_files(plan, [key], None)
+        return next(iter(found.values()))[0] if found else None
+
+    async def fetch_row(self, view: DatasetView, key: Row, columns: tuple[str, ...]) -> Row | None:
+        """:meth:`lookup`, for an event loop."""
+        store = self.store
+        if store is not None:
+            try:
+                return self._stored_row(store, self._plan(view, self.key, columns), key)
+            except StoreError as error:
+                self._damaged(store, error)
+        return await self._in_thread(self.lookup, view, key, columns)
+
+    def _stored_row(self, store: StoreFile, plan: LookupPlan, key: Row) -> Row | None:
+        found = store.row(plan.store, (*plan.key(key), *plan.bound))
+        if found is None:
+            return None
+        return plan.reading.row(found) if plan.columns else ()
+
+    def _plan(self, view: DatasetView, by: tuple[str, ...], columns: tuple[str, ...]) -> LookupPlan:
+        # By identity: views are kept, and hashing one costs more than the lookup. The plan keeps its view alive,
+        # so nobody else can have its id.
+        name = (id(view), by, columns)
+        plan = self._lookups.get(name)
+        if plan is None or plan.view is not view:
+            plan = plan_lookup(self.source, view, by, columns)
+            _remember(self._lookups, name, plan)
+        return plan
+
+    # -- related rows ----------------------------------------------------------------------------------
+
+    def lookup_many(
+        self,
+        view: DatasetView,
+        by: tuple[str, ...],
+        values: list[Row],
+        columns: tuple[str, ...],
+        *,
+        limit: int | None = None,
+    ) -> dict[Row, list[Row]]:
+        """Rows by the values of some columns."""
+        plan = self._plan(view, by, columns)
+        wanted = list(dict.fromkeys(values))
+        store = self.store
+        if not wanted:
+            return {}
+        if store is not None and plan.indexed:
+            try:
+                return self._stored_rows(store, plan, wanted, limit)
+            except TooSlowError:
+                raise too_long(self._limits.seconds) from None
+            except StoreError as error:
+                self._damaged(store, error)
+        return self._from_files(plan, wanted, limit)
+
+    async def fetch_related(
+        self,
+        view: DatasetView,
+        by: tuple[str, ...],
+        values: list[Row],
+        columns: tuple[str, ...],
+        *,
+        limit: int | None = None,
+    ) -> dict[Row, list[Row]]:
+        """:meth:`lookup_many`, for an event loop."""
+        few = len(values) <= _AT_ONCE_LOOKUPS and (by == self.key or limit is not None)
+        if few and self.store is not None and self._plan(view, by, columns).indexed:
+            return self.lookup_many(view, by, values, columns, limit=limit)
+        return await self._in_thread(lambda: self.lookup_many(view, by, values, columns, limit=limit))
+
+    def _stored_rows(
+        self, store: StoreFile, plan: LookupPlan, wanted: list[Row], limit: int | None
+    ) -> dict[Row, list[Row]]:
+        found: dict[Row, list[Row]] = {}
+        left = self._limits.related_rows
+        for value in wanted:
+            most = left + 1 if limit is None else min(limit, left + 1)
+            rows = store.rows(
+                f"{plan.store} limit ?", (*plan.key(value), *plan.bound, most), self._limits.seconds
+            )
+            left -= len(rows)
+            if left < 0:
+                raise self._too_many()
+            if rows:
+                found[value] = plan.reading.rows(rows) if plan.columns else [()] * len(rows)
+        return found
+
+    def _from_files(self, plan: LookupPlan, wanted: list[Row], limit: int | None) -> dict[Row, list[Row]]:
+        by_stored = {plan.key(value): value for value in wanted}
+        sql = plan.files(wanted, limit)
+        most = self._limits.related_rows
+        rows = self._engine.rows(f"{sql.text} limit {most + 1}", sql.values, self._limits.seconds)
+        if len(rows) > most:
+            raise self._too_many()
+        width = len(plan.columns)
+        found: dict[Row, list[Row]] = {}
+        for row in rows:
+            value = by_stored.get(_as_stored(row[width:]))
+            if value is not None:
+                found.setdefault(value, []).append(plan.reading.row(row[:width]) if width else ())
+        return {value: found[value] for value in wanted if value in found}
+
+    def _too_many(self) -> QueryLimitError:
+        return QueryLimitError(
+            f"more than {self._limits.related_rows} related rows; ask for fewer of them, or with a limit"
+        )
+
+    # -- pages -----------------------------------------------------------------------------------------
+
+    def page(self, view: DatasetView, query: Query) -> Page:
+        """Rows in order, at most ``query.limit``."""
+        plan = plan_page(self.source, view, query)
+        page = self._stored_page(plan, self._limits.seconds)
+        return self._page_from_files(plan) if page is None else page
+
+    async def fetch_page(self, view: DatasetView, query: Query) -> Page:
+        """:meth:`page`, for an event loop."""
+        plan = plan_page(self.source, view, query)
+        page = self._stored_page(plan, _AT_ONCE_SECONDS)
+        return await self._in_thread(self._page_from_files, plan) if page is None else page
+
+    def _stored_page(self, plan: PagePlan, seconds: float) -> Page | None:
+        """The page from the row store; ``None`` where the files would be quicker."""
+        store = self.store
+        if store is None or not plan.cheap:
+            return None
+        sql = plan.sql(of_files=False)
+        if sql.text in self._slow:
+            return None
+        try:
+            return plan.page(store.rows(sql.text, sql.values, min(seconds, self._limits.seconds)))
+        except TooSlowError:
+            # A filter that few rows pass: the row store would look at all of them one by one.
+            _remember(self._slow, sql.text, None)
+        except StoreError as error:
+            self._damaged(store, error)
+        return None
+
+    def _page_from_files(self, plan: PagePlan) -> Page:
+        sql = plan.sql(of_files=True)
+        rows = self._engine.rows(sql.text, sql.values, self._limits.seconds)
+        return plan.page([_as_stored(row) for row in rows] if plan.may_hold_nan else rows)
+
+    # -- counts ----------------------------------------------------------------------------------------
+
+    def count(self, view: DatasetView, where: Predicate = EVERYTHING) -> int:
+        """How many rows there are for this view."""
+        check_where(self.source, view, where)
+        if where == EVERYTHING and view.rows == EVERYTHING:
+            return self.rows
+        name = (view.fingerprint, where)
+        found = self._counts.get(name)
+        if found is None:
+            condition = restriction(self.source, view, where, of_files=True)
+            found = int(
+                self._engine.rows(
+                    f"select count(*) from {self.files_scan}{where_clause(condition)}",
+                    condition.values,
+                    self._limits.seconds,
+                )[0][0]
+            )
+            _remember(self._counts, name, found)
+        return found
+
+    async def fetch_count(self, view: DatasetView, where: Predicate = EVERYTHING) -> int:
+        """:meth:`count`, for an event loop."""
+        if (where == EVERYTHING and view.rows == EVERYTHING) or (view.fingerprint, where) in self._counts:
+            return self.count(view, where)
+        return await self._in_thread(self.count, view, where)
+
+    # -- everything ------------------------------------------------------------------------------------
+
+    def export(self, view: DatasetView, query: Query, form: Format) -> AsyncIterator[bytes]:
+        """All rows as a stream of bytes in bounded memory."""
+        return self._exports.stream(self, plan_page(self.source, view, query), form)
+
+    def hands_out_files(self, view: DatasetView) -> bool:
+        """Whether this view may have the published files as they are."""
+        return view.is_whole and set(view.columns) >= set(self.source.columns)
+
+    def published_files(self) -> tuple[Path, ...]:
+        """The version's own Parquet files."""
+        return tuple(Path(file) for file in self.source.layout.files)
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    @property
+    def files_scan(self) -> str:
+        """The published files as a table of DuckDB."""
+        return self.source.layout.files_table()
+
+    async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._workers, call, *arguments)
+
+    def _damaged(self, store: StoreFile, error: StoreError) -> None:
+        """Go on with the files alone."""
+        if self.store is store:
+            self.store = None
+            _LOG.error("%s", error)
+            if self._on_damage is not None:
+                self._on_damage(self, store)
+
+
+def warm_statement() -> str:
+    """A statement that any row store answers."""
+    return f"select * from {TABLE} limit 1"
+
+
+def _as_stored(row: Row) -> Row:
+    """DuckDB's NaN as the row store keeps it."""
+    from dp_dagster.rows.forms import NAN
+
+    return tuple(NAN if value != value else value for value in row)  # noqa: PLR0124 - only NaN is not itself
+
+
+def _remember(kept: dict[Any, T], name: Any, value: T) -> None:
+    """Keep it; where there is too much, what came first goes."""
+    if len(kept) >= _KEPT:
+        kept.pop(next(iter(kept)), None)
+    kept[name] = value

@@ -61,6 +61,8 @@ def sql(
 @contextmanager
 def _published(settings: Settings) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[str]]]:
     """A connection on which all published products can be read, and nothing else can be reached."""
+    from pathlib import Path
+
     import duckdb
 
     from dp_dagster.engines.duckdb import exact, in_memory, literal, literal_list, quote
@@ -85,9 +87,11 @@ def _published(settings: Settings) -> Iterator[tuple[duckdb.DuckDBPyConnection, 
                 ) from error
             attached.append(product_id)
             for entry in (entry for entries in manifest.ports.values() for entry in entries.values()):
-                folder = f"{manifest.location(settings.storage, entry).directory}/"
+                table = manifest.location(settings.storage, entry).directory
+                # A port with a copy of its own shows nothing of the table.
+                shown = {(Path(settings.storage).absolute() / file).parent for file in entry.files} or {table}
                 # Views spell a path so that no part of it is a pattern.
-                folders += [folder, exact(folder)]
+                folders += [one for folder in shown for one in (f"{folder}/", exact(f"{folder}/"))]
         connection.execute(
             f"set allowed_directories = {literal_list(sorted(set(folders)))}; "
             "set enable_external_access = false; set lock_configuration = true"

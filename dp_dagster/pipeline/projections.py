@@ -6,13 +6,16 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from dp_dagster.access.masks import masked_column
 from dp_dagster.deprecation import deprecation_notice
 from dp_dagster.errors import AuthorError
+from dp_dagster.pipeline.copies import copied
 from dp_dagster.pipeline.datasets import dataset_table_of
 from dp_dagster.ports.base import OutputContext, Projected
 from dp_dagster.resolve.relationships import relationships_of
 
 if TYPE_CHECKING:
+    from dp_dagster.access.view import DatasetView
     from dp_dagster.contracts.model import Column, Contract
     from dp_dagster.pipeline.session import Session
     from dp_dagster.resolve import ResolvedOutput
@@ -92,8 +95,9 @@ def project_port(session: Session, name: str) -> ProjectionOutcome:
         if snapshot is None:
             return manifest
         before = manifest.port(port.major, port.name)
-        after = _with_port(session, manifest, port, _entry(port, context, snapshot, address, before))
-        projected = kind.project(config, context, snapshot, after)
+        shown = copied(session, port, snapshot)
+        after = _with_port(session, manifest, port, _entry(port, context, shown, address, before))
+        projected = kind.project(config, context, shown, after)
         return after
 
     update_manifest(
@@ -120,8 +124,9 @@ def project_port(session: Session, name: str) -> ProjectionOutcome:
 def _entry(
     port: ResolvedOutput, context: OutputContext, snapshot: Snapshot, address: str, before: PortEntry | None
 ) -> PortEntry:
-    from dp_dagster.storage.manifest import PortEntry
+    from dp_dagster.storage.manifest import PortEntry, relative_to
 
+    root = context.settings.storage
     is_same = before is not None and before.version == snapshot.version
     return PortEntry(
         kind=port.declaration.type,
@@ -131,7 +136,8 @@ def _entry(
         published_at=snapshot.published_at.isoformat(),
         projected_at=before.projected_at if before and is_same else datetime.now(UTC).isoformat(),
         rows=snapshot.rows,
-        columns=tuple(asdict(column) for column in _columns(context.contract, snapshot)),
+        files=() if port.view is None else tuple(relative_to(root, file) for file in snapshot.files),
+        columns=tuple(asdict(column) for column in _columns(context.contract, snapshot, port.view)),
         address=address,
         description=context.description,
         contract_hash=snapshot.metadata.get("dp.contract_hash", ""),
@@ -139,14 +145,19 @@ def _entry(
     )
 
 
-def _columns(contract: Contract, snapshot: Snapshot) -> tuple[Column, ...]:
-    """The columns on show: the contract's, unless the version was proven against another contract."""
-    if snapshot.metadata.get("dp.contract_hash") == contract.hash:
-        return contract.columns
+def _columns(contract: Contract, snapshot: Snapshot, view: DatasetView | None) -> tuple[Column, ...]:
+    """The columns on show: the contract's, unless the version was proven against another, or a copy shows less."""
     declared = {column.name: column for column in contract.columns}
+    if snapshot.metadata.get("dp.contract_hash") != contract.hash:
+        return tuple(
+            replace(declared.get(column.name, column), type=column.type, nullable=True)
+            for column in snapshot.columns
+        )
+    if view is None:
+        return contract.columns
     return tuple(
-        replace(declared.get(column.name, column), type=column.type, nullable=True)
-        for column in snapshot.columns
+        masked_column(declared[name], view.masks[name]) if name in view.masks else declared[name]
+        for name in view.columns
     )
 
 

@@ -18,6 +18,8 @@ from dp_dagster.storage.locks import product_lock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dp_dagster.storage.snapshot import Snapshot
+
 _FORMAT = 1
 _FILE = "manifest.json"
 
@@ -40,6 +42,7 @@ class PortEntry:
         contract_hash: The contract that the version was proven against.
         deprecated: Why not to use it any more, and until when; ``None`` while it is current.
         metadata: Further facts of the port's kind.
+        files: The port's own copy, where its readers may not see all of the table; below the storage root.
     """
 
     kind: str
@@ -55,6 +58,7 @@ class PortEntry:
     contract_hash: str = ""
     deprecated: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,26 @@ class Manifest:
     def location(self, root: str, entry: PortEntry) -> TableLocation:
         """The table behind a port, below the given storage root."""
         return TableLocation(root, self.product_id, entry.area)
+
+    def snapshot(self, root: str, entry: PortEntry) -> Snapshot:
+        """What a port shows to its readers: the table's version, or the copy that was made of it for them.
+
+        Raises:
+            StoreError: the version is no longer there.
+        """
+        from dp_dagster.storage.table import Table
+
+        snapshot = Table(self.location(root, entry)).snapshot(entry.version)
+        if not entry.files:
+            return snapshot
+        names = {str(column["name"]): column for column in entry.columns}
+        columns = tuple(
+            replace(column, nullable=bool(names[column.name]["nullable"]))
+            for column in snapshot.columns
+            if column.name in names
+        )
+        files = tuple(str(Path(root).absolute() / file) for file in entry.files)
+        return replace(snapshot, files=files, rows=entry.rows, columns=columns)
 
 
 @dataclass(frozen=True)
@@ -151,6 +175,11 @@ def update_manifest(
         return after
 
 
+def relative_to(root: str, file: str) -> str:
+    """A file as the manifest names it: below the storage root."""
+    return Path(file).relative_to(Path(root).absolute()).as_posix()
+
+
 def products(root: str) -> list[str]:
     """Ids of the products that have a manifest, sorted."""
     return sorted(path.parent.name for path in Path(root).absolute().glob(f"*/{_FILE}"))
@@ -202,7 +231,8 @@ def check_major(major: str) -> str:
 
 
 def _entry(content: dict[str, Any]) -> PortEntry:
-    return PortEntry(**{**content, "columns": tuple(content.get("columns", ()))})
+    lists = {name: tuple(content.get(name, ())) for name in ("columns", "files")}
+    return PortEntry(**{**content, **lists})
 
 
 def _consumers_directory(root: str, product: str) -> Path:

@@ -13,7 +13,7 @@ from dp_dagster.ports.base import InputContext, InputPort, KindConfig, Pinned, U
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from dp_dagster.storage.manifest import PortEntry
+    from dp_dagster.storage.manifest import Manifest, PortEntry
 
 _PATTERN = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*@[0-9]+$"
 
@@ -76,12 +76,9 @@ class ProductInput(InputPort[ProductConfig]):
 
     def pin(self, config: ProductConfig, context: InputContext) -> Pinned:
         """The files of the version that the port shows now."""
-        from dp_dagster.storage import Table, TableLocation
-
-        entry = self._entry(config, context)
+        manifest, entry = self._found(config, context)
         upstream = self.upstream(config)
-        table = Table(TableLocation(context.settings.storage, upstream.product, entry.area))
-        snapshot = table.snapshot(entry.version)
+        snapshot = manifest.snapshot(context.settings.storage, entry)
         return Pinned(
             name=context.port_name,
             files=snapshot.files,
@@ -99,6 +96,9 @@ class ProductInput(InputPort[ProductConfig]):
         )
 
     def _entry(self, config: ProductConfig, context: InputContext) -> PortEntry:
+        return self._found(config, context)[1]
+
+    def _found(self, config: ProductConfig, context: InputContext) -> tuple[Manifest, PortEntry]:
         from dp_dagster.storage.manifest import read_manifest
 
         upstream = self.upstream(config)
@@ -120,4 +120,4 @@ class ProductInput(InputPort[ProductConfig]):
                 f"{what}: product {upstream.product} has no output port {upstream.port}@{upstream.major}; "
                 f"it has {known or 'none yet'}"
             )
-        return entry
+        return manifest, entry

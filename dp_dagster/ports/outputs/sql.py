@@ -145,7 +145,6 @@ def _write_catalog(path: Path, context: OutputContext, snapshot: Snapshot, manif
     import duckdb
 
     from dp_dagster.engines.duckdb import first_line
-    from dp_dagster.storage import Table, TableLocation
 
     # The product's lock is held, so whoever began another one is dead.
     remove_leftovers(path.parent, _BUILDING)
@@ -163,8 +162,7 @@ def _write_catalog(path: Path, context: OutputContext, snapshot: Snapshot, manif
                     if (major, name) == (f"v{context.major}", context.port_name):
                         version = snapshot
                     else:
-                        location = TableLocation(context.settings.storage, context.product_id, entry.area)
-                        version = Table(location).snapshot(entry.version)
+                        version = manifest.snapshot(context.settings.storage, entry)
                     _create_port_view(connection, major, name, version, entry)
         finally:
             connection.close()

@@ -8,15 +8,16 @@ dataset is published.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from dp_dagster.contracts.evolution import compare
+from dp_dagster.contracts.evolution import compare, relied_upon
 from dp_dagster.errors import AuthorError
 from dp_dagster.storage.contracts import kept_contract
 from dp_dagster.storage.manifest import Registration, consumers, read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from dp_dagster.contracts.evolution import Change, Comparison
     from dp_dagster.contracts.model import Contract
@@ -44,16 +45,29 @@ class Evolution:
     consumers: tuple[Registration, ...]
 
     def broken_consumers(self) -> tuple[Registration, ...]:
-        """Registered consumers that rely on something that a breaking change touches."""
-        return tuple(consumer for consumer in self.consumers if self._breaks(consumer))
+        """Registered consumers whose declared use a breaking change touches."""
+        broken = {id(one) for change in self.comparison.breaking for one in self.broken_by(change)}
+        return tuple(consumer for consumer in self.consumers if id(consumer) in broken)
 
-    def _breaks(self, consumer: Registration) -> bool:
-        # Who declares no columns relies on all of them.
-        relied = set(consumer.columns)
-        return any(
-            not relied or not change.columns or relied & set(change.columns)
-            for change in self.comparison.breaking
+    def broken_by(self, change: Change) -> tuple[Registration, ...]:
+        """Registered consumers whose declared use, columns and rules, a breaking change touches."""
+        if change.consumers != "breaking":
+            return ()
+        kinds = [column.type for column in self.published.columns if (column.name,) == change.columns]
+        return tuple(
+            consumer
+            for consumer in self.consumers
+            # Who declares no columns relies on all of them, and who declares no rules on all of these.
+            if (not consumer.columns or not change.columns or set(consumer.columns) & set(change.columns))
+            and (consumer.rules is None or relied_upon(change, consumer.rules, kinds[0] if kinds else None))
         )
+
+    def whom(self, change: Change) -> str:
+        """Whom a breaking change breaks, in words."""
+        broken = self.broken_by(change)
+        if broken:
+            return f"breaks {', '.join(f'{one.consumer} (input {one.input})' for one in broken)}"
+        return "breaks nobody's declared use" if self.consumers else "nobody is registered"
 
 
 def published_contract(product: ResolvedProduct, dataset: ResolvedDataset) -> Contract | None:
@@ -76,40 +90,72 @@ def evolution_of(product: ResolvedProduct, dataset: ResolvedDataset) -> Evolutio
     """How a dataset's contract differs from what was published; ``None`` where nothing was, or nothing changed."""
     published = published_contract(product, dataset)
     if published is None or published.hash == dataset.contract.hash:
+        # What the descriptor says of consumers is judged all the same.
+        list(_from_outside(product, dataset, _ports(product, dataset), dataset.contract))
         return None
-    ports = {
-        port.name
-        for port in product.ports
-        if port.dataset is not None and port.dataset.label == dataset.label
-    }
-    registered = tuple(
-        registration
-        for registration in (*consumers(product.settings.storage, product.id), *_from_outside(product))
-        if registration.major == dataset.major and registration.port in ports
-    )
+    return compared(product, dataset, published)
+
+
+def compared(product: ResolvedProduct, dataset: ResolvedDataset, before: Contract) -> Evolution:
+    """How a dataset's contract differs from another one, and who is registered for it.
+
+    Raises:
+        AuthorError: a consumer that the descriptor names relies on a rule that neither contract has.
+    """
     return Evolution(
         product.id,
         dataset.label,
         dataset.major,
-        published,
-        compare(published, dataset.contract),
-        registered,
+        before,
+        compare(before, dataset.contract),
+        _registered(product, dataset, before),
     )
 
 
-def _from_outside(product: ResolvedProduct) -> list[Registration]:
+def _registered(
+    product: ResolvedProduct, dataset: ResolvedDataset, before: Contract
+) -> tuple[Registration, ...]:
+    ports = _ports(product, dataset)
+    by_themselves = [
+        one
+        for one in consumers(product.settings.storage, product.id)
+        if one.major == dataset.major and one.port in ports
+    ]
+    return (*by_themselves, *_from_outside(product, dataset, ports, before))
+
+
+def _ports(product: ResolvedProduct, dataset: ResolvedDataset) -> set[str]:
+    return {
+        port.name
+        for port in product.ports
+        if port.dataset is not None and port.dataset.label == dataset.label
+    }
+
+
+def _from_outside(
+    product: ResolvedProduct, dataset: ResolvedDataset, ports: Collection[str], before: Contract
+) -> Iterator[Registration]:
     """Consumers that the descriptor names, since they cannot register by themselves."""
-    return [
-        Registration(
+    known = {rule.id: rule for contract in (dataset.contract, before) for rule in contract.rules}
+    for number, declared in enumerate(product.descriptor.consumers):
+        major = product.major if declared.major is None else declared.major
+        if major != dataset.major or declared.port not in ports:
+            continue
+        if unknown := [name for name in declared.rules or () if name not in known]:
+            near = get_close_matches(unknown[0], known, 1)
+            meant = f"did you mean {near[0]}?" if near else f"its rules: {', '.join(sorted(known))}"
+            raise AuthorError(
+                f"{product.id}: consumers[{number}].rules: {unknown[0]} is no rule of dataset {dataset.label}; {meant}"
+            )
+        yield Registration(
             consumer=declared.name,
             input="outside",
             port=declared.port,
-            major=product.major if declared.major is None else declared.major,
+            major=major,
             registered_at="",
             columns=declared.columns,
+            rules=None if declared.rules is None else tuple(known[name] for name in declared.rules),
         )
-        for declared in product.descriptor.consumers
-    ]
 
 
 def refuse_breaking(
@@ -146,11 +192,13 @@ def _sentence(evolution: Evolution) -> str:
     name = f"{evolution.product}.{evolution.dataset}"
     lines = [
         f"{name}: its contract breaks what was published, and the major version is still {evolution.major}:",
-        *(f"  {change}: {change.reason}" for change in evolution.comparison.breaking),
+        *(
+            f"  {change}: {change.reason} ({evolution.whom(change)})"
+            for change in evolution.comparison.breaking
+        ),
     ]
     broken = evolution.broken_consumers()
     if broken:
-        lines.append(f"  breaks {', '.join(f'{one.consumer} (input {one.input})' for one in broken)}")
         agree = " ".join(f"--acknowledge {one}" for one in sorted({one.consumer for one in broken}))
         fix = f"raise version to {evolution.major + 1}.0.0, or, when they agree: dp run {evolution.product} {agree}"
     else:
@@ -166,8 +214,8 @@ def _nobody(evolution: Evolution) -> str:
     return "no registered consumer relies on what changes, but others may read the port"
 
 
-def describe_change(change: Change) -> dict[str, object]:
-    """A change as plain data."""
+def describe_change(change: Change, evolution: Evolution) -> dict[str, object]:
+    """A change as plain data; ``breaks`` names the consumers whose declared use it touches."""
     return {
         "kind": change.kind,
         "columns": list(change.columns),
@@ -175,4 +223,8 @@ def describe_change(change: Change) -> dict[str, object]:
         "consumers": change.consumers,
         "producers": change.producers,
         "reason": change.reason,
+        "breaks": [
+            {"consumer": one.consumer, "input": one.input, "port": one.port}
+            for one in evolution.broken_by(change)
+        ],
     }

@@ -246,6 +246,19 @@ def contract_evolution() -> str:
         "A type is widened when every value of the old one is a value of the new one without loss: `int32` to `int64`,",
         "`int32` to `float64`, `decimal(10,2)` to `decimal(12,2)`. All other changes of a type break both sides.",
         "",
+        "## Whom a change breaks",
+        "",
+        "A product that reads a port registers by itself, with each run: the columns of its input's contract, and",
+        "what that contract asks of the rows. Whoever reads from outside is named under `consumers` in",
+        "`product.yaml`, with `columns` and `rules` (ids of the contract's rules). Who declares no columns relies",
+        "on all, and who declares no rules on all rules of these columns.",
+        "",
+        "A change of a rule touches those who rely on a rule of that kind on these columns, if the new form no",
+        "longer promises what theirs says: after `at least 0` became `at least -5`, an input that asks for at",
+        "least -10 is as safe as before. Columns that go, and types and units that change, touch all who read",
+        "them. What touches nobody's declared use is still breaking, and is said to break nobody: others may read",
+        "the port.",
+        "",
     ]
     return "\n".join(lines)
 

@@ -16,6 +16,7 @@ from dp_dagster.errors import UsageError
 if TYPE_CHECKING:
     from dp_dagster.contracts.evolution import Change
     from dp_dagster.contracts.model import Contract
+    from dp_dagster.evolution import Evolution
     from dp_dagster.resolve import ResolvedDataset, ResolvedProduct
 
 _GIT_TIMEOUT_SECONDS = 60.0
@@ -24,8 +25,16 @@ _GIT_TIMEOUT_SECONDS = 60.0
 @dataclass(frozen=True)
 class _Difference:
     dataset: str
-    changes: tuple[Change, ...]
+    evolution: Evolution | None
     note: str = ""
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return self.evolution.comparison.changes if self.evolution else ()
+
+    def whom(self, change: Change) -> str:
+        """Whom a change breaks, in words; empty where it breaks nobody by rule."""
+        return self.evolution.whom(change) if self.evolution and change.consumers == "breaking" else ""
 
 
 def diff(
@@ -42,7 +51,8 @@ def diff(
 ) -> int:
     """Show what changed in the contracts of a product: breaking, compatible, or documentation.
 
-    Ends with 1 where a change breaks consumers.
+    Names the registered consumers whose declared use a breaking change touches. Ends with 1 where a change breaks
+    consumers, declared or not.
     """
     from dp_dagster.resolve import find_product
     from dp_dagster.settings import Settings
@@ -58,8 +68,7 @@ def diff(
 
 
 def _difference(product: ResolvedProduct, dataset: ResolvedDataset, against: str) -> _Difference:
-    from dp_dagster.contracts.evolution import compare
-    from dp_dagster.evolution import published_contract
+    from dp_dagster.evolution import compared, published_contract
 
     if against == "published":
         old = published_contract(product, dataset)
@@ -68,8 +77,7 @@ def _difference(product: ResolvedProduct, dataset: ResolvedDataset, against: str
         old, note = _contract(product, product.root, against), ""
     else:
         old, note = _contract_at(product, dataset, against)
-    changes = compare(old, dataset.contract).changes if old is not None else ()
-    return _Difference(dataset.label, changes, note)
+    return _Difference(dataset.label, compared(product, dataset, old) if old is not None else None, note)
 
 
 def _contract(product: ResolvedProduct, root: Path, reference: str) -> Contract:
@@ -139,13 +147,13 @@ def _as_text(product_id: str, differences: list[_Difference], form: Literal["tex
             lines += [f"### {name}", ""]
             if one.changes:
                 lines += [
-                    "| change | columns | was, is | consumers | producers | why |",
-                    "|---|---|---|---|---|---|",
+                    "| change | columns | was, is | consumers | producers | why | whom |",
+                    "|---|---|---|---|---|---|---|",
                 ]
                 lines += [
                     f"| {change.kind} | {', '.join(change.columns)} | {_cell(change.detail)} "
                     f"| {'**breaking**' if change.consumers == 'breaking' else change.consumers} "
-                    f"| {change.producers} | {change.reason} |"
+                    f"| {change.producers} | {change.reason} | {one.whom(change)} |"
                     for change in one.changes
                 ]
             else:
@@ -158,6 +166,7 @@ def _as_text(product_id: str, differences: list[_Difference], form: Literal["tex
         lines.append(f"{name}:")
         lines += [
             f"  {change.consumers:13} {change} - {change.reason} (producers: {change.producers})"
+            + (f"; {one.whom(change)}" if one.whom(change) else "")
             for change in one.changes
         ]
     return "\n".join(lines).rstrip()
@@ -176,7 +185,9 @@ def _print_json(differences: list[_Difference]) -> None:
             {
                 "dataset": one.dataset,
                 "note": one.note,
-                "changes": [describe_change(change) for change in one.changes],
+                "changes": [describe_change(change, one.evolution) for change in one.changes]
+                if one.evolution
+                else [],
             }
             for one in differences
         ]

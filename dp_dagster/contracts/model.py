@@ -95,6 +95,11 @@ class Rule:
     level: Literal["row", "table", "schema"] = "row"
     description: str = ""
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Rule:
+        """Read plain JSON data, as :func:`dataclasses.asdict` gives it."""
+        return cls(**{**data, "columns": tuple(data["columns"])})
+
 
 @dataclass(frozen=True)
 class ServiceLevel:
@@ -179,7 +184,7 @@ class Contract:
             **{
                 **data,
                 "columns": tuple(Column(**column) for column in data["columns"]),
-                "rules": tuple(Rule(**{**rule, "columns": tuple(rule["columns"])}) for rule in data["rules"]),
+                "rules": tuple(Rule.from_dict(rule) for rule in data["rules"]),
                 "key": tuple(data["key"]),
                 # Contracts that were kept before there were service levels have none.
                 "service_levels": tuple(

@@ -123,6 +123,11 @@ class Consumer(Model):
     columns: tuple[Text, ...] = Field(
         default=(), description="Columns that the consumer relies on. By default all of them."
     )
+    rules: tuple[Text, ...] | None = Field(
+        default=None,
+        description="Rules of the dataset's contract that the consumer relies on, by id; `[]` for none. By default "
+        "all rules on its columns.",
+    )
     contact: Secret | None = Field(
         default=None, description="How to tell them: a reference to an apprise URL, `${SHOP_REPORT_URL}`."
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from dp_dagster.contracts.model import Contract, Rule
     from dp_dagster.contracts.verdict import Verdict
     from dp_dagster.pipeline.session import Session
     from dp_dagster.ports.base import Pinned
@@ -63,16 +64,24 @@ def register_as_consumer(session: Session, declared: ResolvedInput) -> None:
         return
     from dp_dagster.storage.manifest import Registration, register_consumer
 
-    columns = tuple(column.name for column in declared.contract.columns) if declared.contract else ()
+    contract = declared.contract
     registration = Registration(
         consumer=session.product.id,
         input=declared.name,
         port=upstream.port,
         major=upstream.major,
         registered_at=datetime.now(UTC).isoformat(),
-        columns=columns,
+        columns=tuple(column.name for column in contract.columns) if contract else (),
+        rules=relied_rules(contract) if contract else None,
     )
     register_consumer(session.settings.storage, upstream.product, registration)
+
+
+def relied_rules(contract: Contract) -> tuple[Rule, ...]:
+    """What an input's contract asks of the rows beyond columns and types: what its product relies on."""
+    return tuple(
+        rule for rule in contract.rules if rule.severity == "error" and rule.kind not in ("columns", "type")
+    )
 
 
 def read_input(session: Session, declared: ResolvedInput) -> Pinned:

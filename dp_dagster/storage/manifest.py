@@ -6,10 +6,12 @@ relative to the storage root. Consumers register beside it. Reading it imports n
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dp_dagster.contracts.model import Rule
 from dp_dagster.errors import StoreError
 from dp_dagster.storage.documents import read_document, write_document
 from dp_dagster.storage.location import TableLocation, check_name, product_directory
@@ -117,7 +119,17 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Registration:
-    """A consumer of an output port: which input of which product reads it."""
+    """A consumer of an output port: which input of which product reads it.
+
+    Attributes:
+        consumer: Id of the product, or the name of somebody outside.
+        input: Name of the input port.
+        port: The output port that it reads.
+        major: Major version of that.
+        registered_at: UTC time, ISO 8601.
+        columns: Columns that the consumer relies on; all of them where there are none.
+        rules: Rules that it relies on, by what they say and not by name; ``None`` where it has not said which.
+    """
 
     consumer: str
     input: str
@@ -125,6 +137,7 @@ class Registration:
     major: int
     registered_at: str
     columns: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] | None = None
 
 
 def read_manifest(root: str, product: str) -> Manifest | None:
@@ -190,13 +203,10 @@ def register_consumer(root: str, product: str, registration: Registration) -> No
     name = f"{check_name('consumer', registration.consumer)}.{check_name('input', registration.input)}.json"
     path = _consumers_directory(root, product) / name
     found = read_document(path)
-    content = {"format": _FORMAT, **asdict(registration)}
+    # As it is read back: lists, not tuples.
+    content = json.loads(json.dumps({"format": _FORMAT, **asdict(registration)}))
     # Every run registers; only a change is worth a write.
-    stable = {key: value for key, value in content.items() if key != "registered_at"}
-    if found is None or {**found, "columns": tuple(found.get("columns", ()))} != {
-        **stable,
-        "registered_at": found.get("registered_at"),
-    }:
+    if found is None or {**found, "registered_at": content["registered_at"]} != content:
         write_document(path, content)
 
 
@@ -213,7 +223,9 @@ def consumers(root: str, product: str) -> list[Registration]:
             continue
         _check_format(path, content)
         try:
-            found.append(Registration(**{**content, "columns": tuple(content["columns"])}))
+            rules = content.get("rules")
+            read = None if rules is None else tuple(Rule.from_dict(rule) for rule in rules)
+            found.append(Registration(**{**content, "columns": tuple(content["columns"]), "rules": read}))
         except (KeyError, TypeError) as error:
             raise StoreError(f"{path} is damaged: {error}; remove it") from error
     return found

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp_dagster.contracts.evolution import CLASSIFICATION, compare
+from dp_dagster.contracts.evolution import CLASSIFICATION, compare, relied_upon
 from dp_dagster.contracts.evolution.types import widens
 from dp_dagster.contracts.model import Column, Contract, Rule
 
@@ -244,3 +244,21 @@ def test_a_bound_that_is_not_loosened_lets_nothing_new_through(
         assert comparison.effect == "breaking"
     if passes(old, old_exclusive) and not passes(new, new_exclusive):
         assert any(change.producers == "breaking" for change in comparison.changes)
+
+
+@pytest.mark.parametrize(
+    ("key", "relied", "broken"),
+    [
+        ((), ("a", "b"), True),
+        (("a",), ("a", "b"), False),  # a narrower key still tells the rows apart
+        (("a", "b", "c"), ("a", "b"), True),
+        (("c",), ("c",), False),  # never promised before
+    ],
+)
+def test_whoever_relies_on_a_key_is_touched_when_rows_can_share_it(key, relied, broken):
+    def contract(key):
+        return Contract("c", "0", "odcs", "", tuple(Column(name, "int64") for name in "abc"), (), key)
+
+    [change] = compare(contract(("a", "b")), contract(key)).changes
+    assert relied_upon(change, [Rule("any", "unique", relied)], None) is broken
+    assert not relied_upon(change, [Rule("any", "not_null", relied)], None)

@@ -11,8 +11,9 @@ import pytest
 from support import TOTALS_CONTRACT, TestProject
 
 from dp_dagster.cli.app import run
+from dp_dagster.contracts.model import Rule
 from dp_dagster.errors import AuthorError, DescriptorError
-from dp_dagster.evolution import evolution_of, refuse_breaking
+from dp_dagster.evolution import compared, evolution_of, refuse_breaking
 from dp_dagster.pipeline import Session, land_input, project_port, publish_dataset, run_transform
 from dp_dagster.resolve import ResolvedProduct, resolve
 from dp_dagster.settings import Settings
@@ -49,12 +50,21 @@ def set_version(project: TestProject, version: str) -> None:
     path.write_text(path.read_text().replace("version: 1.0.0", f"version: {version}"))
 
 
-def register(project: TestProject, consumer: str, columns: tuple[str, ...] = ()) -> None:
+def register(
+    project: TestProject,
+    consumer: str,
+    columns: tuple[str, ...] = (),
+    rules: tuple[Rule, ...] | None = None,
+) -> None:
     register_consumer(
         str(project.storage),
         "shops",
-        Registration(consumer, "shop_totals", "vw_totals", 1, "2026-01-01T00:00:00+00:00", columns),
+        Registration(consumer, "shop_totals", "vw_totals", 1, "2026-01-01T00:00:00+00:00", columns, rules),
     )
+
+
+def at_least(value: int) -> tuple[Rule, ...]:
+    return (Rule("any_name", "minimum", ("amount",), {"value": value, "exclusive": False}),)
 
 
 def test_a_change_that_breaks_consumers_is_not_published(project: TestProject) -> None:
@@ -136,6 +146,80 @@ def test_consumers_from_outside_are_named_in_the_descriptor(project: TestProject
         resolved(project)
     assert str(refused.value).endswith(
         "consumers[0].port: vw_total is no output port of the product; did you mean vw_totals?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "broken"),
+    [
+        (None, True),  # who declares no rules relies on all of them
+        ((), False),
+        (at_least(0), True),
+        (at_least(-3), True),
+        (at_least(-5), False),  # that much is still promised
+        ((Rule("few", "maximum", ("amount",), {"value": 9, "exclusive": False}),), False),
+        ((Rule("there", "not_null", ("amount",)),), False),
+    ],
+)
+def test_a_looser_rule_breaks_those_who_rely_on_more_than_is_left(
+    project: TestProject, rules: tuple[Rule, ...] | None, broken: bool
+) -> None:
+    register(project, "bakery", ("amount",), rules)
+    product = resolved(project)
+    dataset = product.dataset("totals")
+    set_contract(project, LOOSER)
+    evolution = compared(resolved(project), resolved(project).dataset("totals"), dataset.contract)
+    [change] = evolution.comparison.breaking
+    assert [one.consumer for one in evolution.broken_by(change)] == (["bakery"] if broken else [])
+    said = "breaks bakery (input shop_totals)" if broken else "breaks nobody's declared use"
+    assert evolution.whom(change) == said
+
+
+def test_rules_that_are_gone_and_nulls_that_come_break_those_who_rely_on_them(project: TestProject) -> None:
+    register(project, "bakery", rules=(Rule("a", "not_null", ("amount",)),))
+    register(
+        project, "brewery", rules=(Rule("b", "pattern", ("shop",), {"regex": "^[a-z]+$", "mode": "match"}),)
+    )
+    before = resolved(project).dataset("totals").contract
+    set_contract(project, NULLABLE.replace(', str_matches="^[a-z]+$"', ""))
+    product = resolved(project)
+    evolution = compared(product, product.dataset("totals"), before)
+    assert {
+        change.kind: [one.consumer for one in evolution.broken_by(change)]
+        for change in evolution.comparison.breaking
+    } == {"null allowed": ["bakery"], "rule removed": ["brewery"]}
+
+
+def test_consumers_from_outside_name_the_rules_that_they_rely_on(
+    project: TestProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(project, "first")
+    path = project.root / "products" / "shops" / "product.yaml"
+    text = path.read_text()
+    path.write_text(
+        text
+        + "consumers:\n  - {name: board_report, port: vw_totals, rules: [minimum_amount]}\n"
+        + "  - {name: museum, port: vw_totals, rules: []}\n"
+    )
+    set_contract(project, LOOSER)
+    with pytest.raises(AuthorError, match=r"rule loosened .*\(breaks board_report \(input outside\)\)"):
+        publish(project, "second")
+    monkeypatch.chdir(project.root)
+    assert run(["diff", "shops", "--json"]) == 1
+    [found] = json.loads(capsys.readouterr().out)
+    assert [one["consumer"] for one in found["changes"][0]["breaks"]] == ["board_report"]
+    # The rule may be gone altogether: what it said is known from what was published.
+    set_contract(project, TOTALS_CONTRACT.replace("ge=0, ", ""))
+    with pytest.raises(AuthorError, match=r"rule removed .*breaks board_report"):
+        publish(project, "third")
+    path.write_text(
+        text + "consumers:\n  - {name: board_report, port: vw_totals, rules: [minimum_amounts]}\n"
+    )
+    set_contract(project, TOTALS_CONTRACT)
+    with pytest.raises(AuthorError) as refused:
+        publish(project, "fourth")
+    assert str(refused.value) == (
+        "shops: consumers[0].rules: minimum_amounts is no rule of dataset totals; did you mean minimum_amount?"
     )
 
 

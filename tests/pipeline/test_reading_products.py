@@ -95,6 +95,9 @@ def test_the_consumer_registers(workshop: Workshop, producer: Product) -> None:
         1,
     )
     assert registration.columns == ("name", "amount")
+    assert registration.rules is not None
+    assert {rule.kind for rule in registration.rules} >= {"not_null"}
+    assert not {rule.kind for rule in registration.rules} & {"columns", "type"}
 
 
 def test_a_rollback_of_the_producer_reaches_the_consumer(workshop: Workshop, producer: Product) -> None:

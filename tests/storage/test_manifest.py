@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dp_dagster.contracts.model import Rule
 from dp_dagster.errors import StoreError, UsageError
 from dp_dagster.storage.manifest import (
     Manifest,
@@ -113,7 +114,8 @@ def test_a_damaged_manifest_is_an_error(tmp_path: Path, text: str, message: str)
 
 def test_consumers_register_once(tmp_path: Path) -> None:
     root = str(tmp_path)
-    first = Registration("punctuality", "source", "vw", 1, "2026-01-01T00:00:00+00:00", ("a",))
+    rules = (Rule("minimum_a", "minimum", ("a",), {"value": 0, "exclusive": False}),)
+    first = Registration("punctuality", "source", "vw", 1, "2026-01-01T00:00:00+00:00", ("a",), rules)
     assert consumers(root, "flights") == []
     register_consumer(root, "flights", first)
     register_consumer(root, "flights", dataclasses.replace(first, registered_at="2027-01-01T00:00:00+00:00"))
@@ -123,6 +125,9 @@ def test_consumers_register_once(tmp_path: Path) -> None:
     register_consumer(root, "flights", changed)
     register_consumer(root, "flights", other)
     assert consumers(root, "flights") == [other, changed]
+    silent = dataclasses.replace(changed, rules=None)
+    register_consumer(root, "flights", silent)
+    assert consumers(root, "flights") == [other, silent]
     with pytest.raises(UsageError):
         register_consumer(root, "flights", dataclasses.replace(first, consumer="../x"))
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from dp_dagster.contracts.evolution.classification import CLASSIFICATION, Effect
 from dp_dagster.contracts.evolution.rules import direction
 from dp_dagster.contracts.evolution.types import widens
+from dp_dagster.contracts.model import Rule
 from dp_dagster.contracts.phrases import wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dp_dagster.contracts.model import Column, Contract, Rule
+    from dp_dagster.contracts.model import Column, Contract
 
 # These say what columns, types and nullability say already.
 _SAID_BY_COLUMNS = frozenset({"columns", "type", "not_null"})
@@ -29,11 +30,15 @@ class Change:
         kind: A row of :data:`~dp_dagster.contracts.evolution.classification.CLASSIFICATION`.
         columns: Columns that it touches; empty for the whole table.
         detail: What was, and what is.
+        was: The rule as it was, where the change is one of a rule, a key or nullability.
+        becomes: The rule as it is; ``None`` where there is none any more.
     """
 
     kind: str
     columns: tuple[str, ...]
     detail: str
+    was: Rule | None = None
+    becomes: Rule | None = None
 
     @property
     def consumers(self) -> Effect:
@@ -118,7 +123,10 @@ def _one_column(old: Column, new: Column) -> Iterator[Change]:
     elif old.accepts != new.accepts:
         yield Change("type changed", name, f"{old.accepts or old.type} to {new.accepts or new.type}")
     if old.nullable != new.nullable:
-        yield Change("null allowed" if new.nullable else "null forbidden", name, "")
+        if new.nullable:
+            yield Change("null allowed", name, "", was=Rule("", "not_null", name))
+        else:
+            yield Change("null forbidden", name, "")
     if old.required != new.required:
         yield Change("optional column required" if new.required else "required column optional", name, "")
     if old.unit != new.unit:
@@ -138,9 +146,10 @@ def _key_changes(old: Contract, new: Contract) -> Iterator[Change]:
     if not old.key:
         yield Change("key added", new.key, "")
     elif not new.key:
-        yield Change("key removed", old.key, "")
+        yield Change("key removed", old.key, "", was=Rule("", "unique", old.key))
     else:
-        yield Change("key changed", new.key, f"was {', '.join(old.key)}")
+        detail = f"was {', '.join(old.key)}"
+        yield Change("key changed", new.key, detail, Rule("", "unique", old.key), Rule("", "unique", new.key))
 
 
 def _strictness(old: Contract, new: Contract) -> Iterator[Change]:
@@ -165,7 +174,7 @@ def _rule_changes(old: Contract, new: Contract) -> Iterator[Change]:
         partner = next((other for other in after if _is_same_rule(rule, other)), None)
         if partner is None:
             kind = "rule removed" if rule.severity == "error" else "warning removed"
-            yield Change(kind, rule.columns, _said(rule))
+            yield Change(kind, rule.columns, _said(rule), was=rule)
         else:
             after.remove(partner)
             yield from _moved_rule(rule, partner, old, new)
@@ -190,6 +199,38 @@ def _is_same_rule(old: Rule, new: Rule) -> bool:
     return old.id == new.id or old.kind not in _TOLD_APART_BY_NAME
 
 
+def relied_upon(change: Change, rules: Iterable[Rule], type_name: str | None) -> bool:
+    """Whether a change is about one of these rules, and no longer promises what that one says.
+
+    A change that is not one of a rule touches everybody who reads the columns. Only rules of one kind are compared:
+    that a list of values implied a minimum, say, is not seen.
+
+    Args:
+        change: Between two versions of a contract.
+        rules: What somebody relies on.
+        type_name: Canonical type of the changed column, where the change is about one.
+    """
+    if change.was is None:
+        return True
+    return any(_is_like(change.was, rule) and not _implies(change.becomes, rule, type_name) for rule in rules)
+
+
+def _is_like(was: Rule, relied: Rule) -> bool:
+    same = was.kind == relied.kind and set(was.columns) == set(relied.columns)
+    if was.kind in _TOLD_APART_BY_NAME:
+        return same and was.params == relied.params
+    return same and was.params.get("path") == relied.params.get("path")
+
+
+def _implies(rule: Rule | None, relied: Rule, type_name: str | None) -> bool:
+    """Whether rows that keep a rule keep the one that is relied upon as well."""
+    if rule is None or rule.severity != "error":
+        return False
+    if rule.kind == "unique":
+        return set(rule.columns) <= set(relied.columns)
+    return direction(relied, rule, type_name) in {"same", "tightened", "values removed"}
+
+
 def _moved_rule(old: Rule, new: Rule, before: Contract, after: Contract) -> Iterator[Change]:
     detail = f"{_said(old)} to {_said(new)}"
     if old.severity == new.severity == "warn":
@@ -201,9 +242,9 @@ def _moved_rule(old: Rule, new: Rule, before: Contract, after: Contract) -> Iter
         if old.description != new.description:
             yield Change("description changed", new.columns, detail)
     elif moved in {"values added", "values removed"}:
-        yield Change(moved, new.columns, detail)
+        yield Change(moved, new.columns, detail, old, new)
     else:
-        yield Change(f"rule {moved}", new.columns, detail)
+        yield Change(f"rule {moved}", new.columns, detail, old, new)
 
 
 def _common_type(rule: Rule, before: Contract, after: Contract) -> str | None:

@@ -55,7 +55,9 @@ def free(name: str, taken: Iterable[str]) -> str:
 
 
 def _said(name: str) -> str:
-    said = re.sub(r"[^_0-9A-Za-z]", "_", name) or "_"
+    said = re.sub(r"[^_0-9A-Za-z]", "_", name)
+    if not said.strip("_") and name != "_":
+        return "x"
     if said[0].isdigit():
         said = f"_{said}"
     if said.startswith("__"):

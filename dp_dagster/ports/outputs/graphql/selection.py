@@ -91,6 +91,8 @@ class Selection:
         keys, places = tuple(self.places), tuple(self.places.values())
         if places == tuple(range(len(rows[0]) if rows else 0)):
             made = [dict(zip(keys, row)) for row in rows]  # noqa: B905 - of one length, and asked a thousand times
+        elif not places:
+            made = [{} for _ in rows]
         elif len(places) == 1:
             (key,), (place,) = keys, places
             made = [{key: (*row, *self._tail)[place]} for row in rows]

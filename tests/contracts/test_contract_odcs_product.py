@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from dp_dagster.errors import DescriptorError
+from dp_dagster.ports.base import Relationship
 from dp_dagster.resolve import resolve
+from dp_dagster.resolve.relationships import relationships_of
 from dp_dagster.settings import Settings
 
 DESCRIPTOR = """\
@@ -95,6 +98,29 @@ def test_a_dataset_knows_which_datasets_its_contract_refers_to(shop):
     assert product.dataset("orders").references == {"customers": "buyers"}
     assert product.dataset("orders").key == ("id",)
     assert product.dataset("buyers").references == {}
+
+
+def test_ports_are_told_of_relationships_and_of_what_is_unique(shop):
+    product = resolved(shop)
+    to_one = Relationship("orders", ("customer",), "buyers", ("id",), to_one=True, from_one=False)
+    assert relationships_of(product, 1) == (to_one,)
+    assert relationships_of(product, 2) == ()
+    edit(shop, "contracts/shop.odcs.yaml", "classification: pii", "classification: pii\n        primaryKey: true")
+    assert relationships_of(resolved(shop), 1) == (replace(to_one, to_one=False),)
+    edit(
+        shop,
+        "contracts/shop.odcs.yaml",
+        "logicalType: integer\n        required",
+        "logicalType: integer\n        unique: true\n        required",
+    )
+    assert relationships_of(resolved(shop), 1) == (replace(to_one, to_one=False, from_one=True),)
+
+
+def test_a_dataset_may_refer_to_its_own_rows(shop):
+    edit(shop, "contracts/shop.odcs.yaml", "{to: customers.id}", "{to: orders.id}")
+    assert relationships_of(resolved(shop), 1) == (
+        Relationship("orders", ("customer",), "orders", ("id",), to_one=True, from_one=False),
+    )
 
 
 def test_a_relationship_to_a_missing_dataset_is_refused(shop):

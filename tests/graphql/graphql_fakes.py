@@ -234,7 +234,7 @@ class Shop:
         self.view = whole("customers", CUSTOMERS)
         self.show_orders(whole("orders", ORDERS))
         self.kind = GraphqlOutput()
-        self.config = GraphqlConfig.model_validate(options)
+        self.config = GraphqlConfig.model_validate({"auth": "none", **options})
         self.context = OutputContext(
             product_id="shop",
             product_root=folder,

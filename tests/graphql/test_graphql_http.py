@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_bodies_of_other_types(shop, headers):
 
 
 def test_requests_have_a_size(make_shop):
-    shop = make_shop(query={"bytes": 100})
+    shop = make_shop(limits={"request_bytes": 100})
     assert shop.send(body=b" " * 101).status == 413
     assert shop.send(body=b" " * 10, headers={"content-length": "101"}).status == 413
     assert shop.get("{__typename}" + " " * 100).status == 414
@@ -159,8 +160,6 @@ def test_the_schema_is_a_document_and_a_page(shop):
 
 
 def test_what_authors_wrote_cannot_break_the_page(make_shop):
-    from dataclasses import replace
-
     shop = make_shop()
     shop.context = replace(shop.context, description='<script>alert(1)</script>\n"""\'')
     assert "<script>" not in shop.send("GET", headers={"accept": "text/html"}).body.decode()
@@ -192,3 +191,50 @@ def test_what_cannot_be_read_is_503_and_says_nothing_of_the_inside(shop, error, 
         answer = shop.ask(QUERY)
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
     assert answer.message == "the port cannot read its data; try again later"
+
+
+def test_answers_have_a_size(make_shop):
+    shop = make_shop(limits={"response_bytes": 200})
+    assert shop.ask(QUERY).status == 200
+    answer = shop.ask("{customers {nodes {id name email address {zip}}}}")
+    assert (answer.status, answer.message) == (
+        400,
+        "the answer has more than 200 bytes, which are allowed; ask for less at once",
+    )
+
+
+def test_where_it_is_and_how_to_get_in(make_shop):
+    shop = make_shop(auth="api_key")
+    kind, config, context = shop.kind, shop.config, shop.context
+    assert kind.path(config, context) == "/shop/v1/customers_graphql"
+    assert kind.address(config, context) == "http://127.0.0.1:8700/shop/v1/customers_graphql"
+    assert "X-API-Key" in kind.access(config, context)
+    shell, python = kind.examples(config, context)
+    assert '-H "X-API-Key: $API_KEY"' in shell.text
+    assert 'headers={"X-API-Key": os.environ["API_KEY"]}' in python.text
+    compile(python.text, "example", "exec")
+    config = make_shop(endpoint="https://api.example.com/v1/graphql/", auth="OAuth2").config
+    assert kind.path(config, context) == "/v1/graphql"
+    assert kind.address(config, context) == "https://api.example.com/v1/graphql"
+    older = replace(context, major=0, is_current=False)
+    assert kind.address(config, older) == "https://api.example.com/v0/graphql"
+    assert "'Bearer ' + os.environ" in kind.examples(config, context)[1].text
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "ftp://a/b",
+        "https://",
+        "https://a:x/b",
+        "https://me:secret@a/b",
+        "https://a/b?c",
+        "https://a",
+        "https://a/b%20c",
+    ],
+)
+def test_endpoints_that_cannot_be_served(make_shop, endpoint):
+    shop = make_shop(endpoint=endpoint)
+    (fault,) = shop.kind.check(shop.config, shop.context.product_root)
+    assert fault.field == "endpoint"
+    assert "secret" not in fault.message + fault.fix

@@ -82,7 +82,7 @@ ATTACKS = {
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attacks_are_refused_quickly(make_shop, name):
     document, said = ATTACKS[name]
-    shop = make_shop(query={"bytes": 100_000})
+    shop = make_shop(limits={"request_bytes": 100_000})
     shop.ask("{__typename}")
     began = time.process_time()
     answer = shop.ask(document)
@@ -96,9 +96,9 @@ def test_attacks_are_refused_quickly(make_shop, name):
 def test_limits_can_be_set(make_shop):
     assert (
         "5 levels; 4 are allowed"
-        in make_shop(query={"depth": 4}).ask("{customers {nodes {address {geo {lat}}}}}").message
+        in make_shop(limits={"depth": 4}).ask("{customers {nodes {address {geo {lat}}}}}").message
     )
-    shop = make_shop(query={"fields": 4, "cost": 20})
+    shop = make_shop(limits={"fields": 4, "cost": 20})
     assert shop.ask("{customers(first: 5) {nodes {id}}}").status == 200
     assert "5 fields; 4 are allowed" in shop.ask("{customers {nodes {address {geo {lat}}}}}").message
     assert "5 fields; 4 are allowed" in shop.ask("{customers {nodes {id name vip}}}").message

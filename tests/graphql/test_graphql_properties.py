@@ -22,7 +22,7 @@ from hypothesis_graphql import nodes, queries
 from dp_dagster.ports.outputs.graphql.names import field_names, type_name
 
 SETTINGS = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[
         HealthCheck.too_slow,

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _KEPT_SCHEMAS = 64
+#: Rows of a page and behind a row, where nothing is asked; and of a page, where no limit is set.
+_PAGE, _RELATED, _MOST_ROWS = 100, 10, 100_000
 _KEPT_VERSIONS = 256
 _METHODS = (b"allow", b"GET, HEAD, POST, OPTIONS")
 _UNAVAILABLE_SECONDS = b"5"
@@ -76,12 +78,11 @@ class GraphqlApplication:
         self._context = context
         self._host = host
         self._path = path
-        self._pages = PageLimits(
-            most=config.limits.page_size,
-            page=min(100, config.limits.page_size),
-            related=min(10, config.limits.page_size),
-        )
-        self._limits = DocumentLimits(config.query.depth, config.query.fields, config.introspection)
+        own, common = config.limits, config.limits.over(context.settings.limits)
+        most = common.page_size if isinstance(common.page_size, int) else _MOST_ROWS
+        self._pages = PageLimits(most, page=min(_PAGE, most), related=min(_RELATED, most))
+        self._most_bytes = common.response_bytes if isinstance(common.response_bytes, int) else None
+        self._limits = DocumentLimits(own.depth, own.fields, config.introspection)
         self._cursors = Cursors.of(context.settings)
         self._ready: OrderedDict[tuple[str, ...], _Ready] = OrderedDict()
         self._known: OrderedDict[tuple[str, int, str], tuple[Seen, str]] = OrderedDict()
@@ -118,14 +119,18 @@ class GraphqlApplication:
         accept = headers.get(b"accept")
         if method == "POST":
             kind = accepted(accept)
-            asked = await asked_by_post(headers, receive, self._config.query.bytes)
+            asked = await asked_by_post(headers, receive, self._config.limits.request_bytes)
         elif not scope["query_string"] and wants_page(accept):
             return self._schema_page(scope)
         else:
             kind = accepted(accept)
-            asked = asked_by_get(scope["query_string"], self._config.query.bytes)
+            asked = asked_by_get(scope["query_string"], self._config.limits.request_bytes)
         status, answer = await self._answer(asked, scope[EXCHANGE], kind)
-        return status, kind, written(answer), ()
+        body = written(answer)
+        if self._most_bytes is not None and len(body) > self._most_bytes:
+            wrong = f"the answer has more than {self._most_bytes:,} bytes, which are allowed; ask for less at once"
+            raise HttpError(400, wrong)
+        return status, kind, body, ()
 
     async def _answer(self, asked: Asked, exchange: Exchange, kind: str) -> tuple[int, dict[str, Any]]:
         others = self._others(exchange)
@@ -140,7 +145,7 @@ class GraphqlApplication:
                 )
                 if isinstance(variables, list):
                     raise DocumentError(*variables)
-                planner = Planner(ready.schema, prepared, variables, self._pages, self._config.query.cost)
+                planner = Planner(ready.schema, prepared, variables, self._pages, self._config.limits.cost)
                 roots = planner.plan(operation)
                 execution = Execution(
                     schema=ready.schema,

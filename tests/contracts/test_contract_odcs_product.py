@@ -105,7 +105,12 @@ def test_ports_are_told_of_relationships_and_of_what_is_unique(shop):
     to_one = Relationship("orders", ("customer",), "buyers", ("id",), to_one=True, from_one=False)
     assert relationships_of(product, 1) == (to_one,)
     assert relationships_of(product, 2) == ()
-    edit(shop, "contracts/shop.odcs.yaml", "classification: pii", "classification: pii\n        primaryKey: true")
+    edit(
+        shop,
+        "contracts/shop.odcs.yaml",
+        "classification: pii",
+        "classification: pii\n        primaryKey: true",
+    )
     assert relationships_of(resolved(shop), 1) == (replace(to_one, to_one=False),)
     edit(
         shop,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from graphql_fakes import CUSTOMERS, FakeVersion, customer, whole
+from graphql_shop import CUSTOMERS, customer, whole
 
 from dp_dagster.predicates.model import Condition
 
@@ -166,7 +166,7 @@ def test_pages_forward_and_backward_give_every_row_once(shop, size):
 def test_cursors_stay_on_their_version(shop):
     document = "query ($after: String) {customers(first: 1, after: $after) {version nodes {id} pageInfo {endCursor}}}"
     cursor = shop.ask(document).data["customers"]["pageInfo"]["endCursor"]
-    shop.customers.versions.append(FakeVersion(3, CUSTOMERS, ("id",), [customer(7, 3)]))
+    shop.customers.versions.append(shop.version(3, CUSTOMERS, ("id",), [customer(7, 3)]))
     page = shop.ask(document, after=cursor).data["customers"]
     assert (page["version"], page["nodes"]) == (2, [{"id": 1}])
     assert shop.ask(document).data["customers"]["version"] == 3
@@ -240,12 +240,12 @@ def test_an_older_version_with_fewer_columns_or_with_nulls_says_so(shop):
     names = [column.name for column in CUSTOMERS]
     older = tuple(column for column in CUSTOMERS if column.name != "vip")
     row = [value for name, value in zip(names, customer(1, 0), strict=True) if name != "vip"]
-    shop.customers.versions.insert(0, FakeVersion(0, older, ("id",), [row]))
+    shop.customers.versions.insert(0, shop.version(0, older, ("id",), [row]))
     assert ids(shop.ask("{customers(asOf: {version: 0}) {nodes {id}}}")) == [1]
     said = shop.ask("{customers(asOf: {version: 0}) {nodes {id vip}}}").message
     assert said == "version 0 has no vip; ask for other fields, or for a newer version"
     loose = tuple(with_nulls(column) for column in CUSTOMERS)
-    shop.customers.versions.insert(0, FakeVersion(-1, loose, ("id",), [(1, *[None] * 15)]))
+    shop.customers.versions.insert(0, shop.version(-1, loose, ("id",), [(1, *[None] * 15)]))
     said = shop.ask("{customers(asOf: {version: -1}) {nodes {id name}}}").message
     assert said.startswith("version -1 of customers has rows without name, which the contract allowed then")
 

@@ -14,7 +14,7 @@ from graphql import (
     specified_rules,
     validate,
 )
-from graphql_fakes import Shop, whole
+from graphql_shop import Shop, whole
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis_graphql import nodes, queries
@@ -33,8 +33,8 @@ SETTINGS = settings(
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    made = Shop(tmp_path_factory.mktemp("shop"))
+def shop(tmp_path_factory, versions):
+    made = Shop(tmp_path_factory.mktemp("shop"), versions)
     made.ask("{__typename}")
     return made
 
@@ -145,8 +145,8 @@ SCALARS = {
 
 
 @pytest.fixture(scope="module")
-def masked_shop(tmp_path_factory):
-    made = Shop(tmp_path_factory.mktemp("masked"))
+def masked_shop(tmp_path_factory, versions):
+    made = Shop(tmp_path_factory.mktemp("masked"), versions)
     made.view = whole("customers", made.context.contract.columns, email="redact")
     return made
 

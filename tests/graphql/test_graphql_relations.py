@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from graphql_fakes import CUSTOMERS, ORDERS, FakeVersion, whole
+from graphql_shop import CUSTOMERS, ORDERS, whole
 
 from dp_dagster.access.view import DatasetView
 from dp_dagster.errors import NotPublishedError
@@ -28,7 +28,7 @@ def test_rows_lead_to_the_rows_that_refer_to_them_and_back(shop):
     ]
     assert rows[1]["orders"][1] == {
         "number": 6,
-        "amount": "6",
+        "amount": "6.00",
         "customers": {"name": "name 1", "orders": [{"number": 1}]},
     }
 
@@ -109,7 +109,7 @@ def test_a_dataset_that_has_published_nothing_is_not_there_yet(shop):
 
 
 def test_as_of_reads_other_datasets_as_they_were_then(shop):
-    shop.orders.versions.append(FakeVersion(8, ORDERS, ("number",), [(1, 0, Decimal(99))]))
+    shop.orders.versions.append(shop.version(8, ORDERS, ("number",), [(1, 0, Decimal(99))]))
     document = "{customers(first: 1, asOf: %s) {nodes {orders {number}}}}"
     then = '{time: "2024-01-07T00:00:00Z"}'
     rows = shop.ask(document % then).data["customers"]["nodes"]
@@ -138,7 +138,7 @@ def test_a_dataset_may_refer_to_itself_and_twice_to_another(shop):
         "customers_by_small {id}}}}"
     ).data["customers"]["nodes"]
     assert row == {
-        "orders_by_number": {"amount": "1"},
+        "orders_by_number": {"amount": "1.00"},
         "orders_by_customer": [{"number": number} for number in (1, 6, 11, 16)],
         "customers_by_small": None,
     }

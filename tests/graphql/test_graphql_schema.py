@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from graphql import build_schema
-from graphql_fakes import CUSTOMERS, FakeVersion, customer, whole
+from graphql_shop import CUSTOMERS, customer, whole
 
 from dp_dagster.access.view import DatasetView
 from dp_dagster.contracts.model import Column
@@ -93,11 +93,11 @@ def test_each_view_has_its_own_schema_and_equal_views_share_one(shop):
 def test_a_new_version_of_the_same_columns_keeps_the_schema_another_one_does_not(shop):
     text_of(shop)
     (before,) = shop.application._ready.values()
-    shop.customers.versions.append(FakeVersion(3, CUSTOMERS, ("id",), [customer(1, 3)]))
+    shop.customers.versions.append(shop.version(3, CUSTOMERS, ("id",), [customer(1, 3)]))
     text_of(shop)
     assert [*shop.application._ready.values()] == [before]
     wider = (*CUSTOMERS, Column("new", "date"))
-    shop.customers.versions.append(FakeVersion(4, wider, ("id",), [(*customer(1, 4), None)]))
+    shop.customers.versions.append(shop.version(4, wider, ("id",), [(*customer(1, 4), None)]))
     shop.view = whole("customers", wider)
     assert fields_of(shop, "Customers")["new"] == "Date"
     # What was asked of the old schema is still answered, cursors of old versions go on.
@@ -121,7 +121,7 @@ def test_memory_is_bounded_however_many_views_and_documents_there_are(shop):
 
 def test_names_that_graphql_cannot_say_and_names_that_meet(shop):
     columns = tuple(Column(name, "int64") for name in ("and", "a b", "a_b", "1st", "__x", "orders", "é"))
-    shop.customers.versions = [FakeVersion(1, columns, ("a b",), [tuple(range(7))])]
+    shop.customers.versions = [shop.version(1, columns, ("a b",), [tuple(range(7))])]
     shop.view = whole("customers", columns)
     row = shop.ask(
         "{customers(where: {and_: {eq: 0}}, orderBy: [{column: _1st}]) {nodes {and_ a_b_2 a_b _1st x__x orders x}}}"
@@ -142,6 +142,6 @@ def test_a_dataset_named_like_a_type_of_ours(shop):
 
 
 def test_without_a_key_there_are_pages_only(shop):
-    shop.customers.versions = [FakeVersion(1, CUSTOMERS, (), [customer(1, 1)])]
+    shop.customers.versions = [shop.version(1, CUSTOMERS, (), [customer(1, 1)])]
     assert "ByKey" not in text_of(shop)
     assert shop.ask("{customers {nodes {id}}}").data["customers"]["nodes"] == [{"id": 1}]

@@ -1,27 +1,39 @@
-"""A shop in memory: customers and their orders as published versions, and a client that asks its GRAPHQL port."""
+"""A shop: customers and their orders as published versions, and a client that asks its GRAPHQL port."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
+import pyarrow as pa
+from pyarrow import parquet
+
+from dp_dagster.access.masks import Masks
 from dp_dagster.access.view import ANONYMOUS, DatasetView
 from dp_dagster.contracts.model import Column, Contract
 from dp_dagster.errors import NotPublishedError, VersionGoneError
 from dp_dagster.ports.base import OutputContext, Relationship
 from dp_dagster.ports.outputs.graphql import GraphqlConfig, GraphqlOutput
 from dp_dagster.ports.served import EXCHANGE, Exchange
-from dp_dagster.predicates.model import EVERYTHING, AllOf, AnyOf, Negation
-from dp_dagster.rows.query import Page, Position
+from dp_dagster.predicates.model import EVERYTHING
+from dp_dagster.rows.build import build
+from dp_dagster.rows.export import Exports
+from dp_dagster.rows.files import FilesEngine
+from dp_dagster.rows.layout import Layout
+from dp_dagster.rows.plans import Source
+from dp_dagster.rows.store import StoreFile
+from dp_dagster.rows.version import Limits, PublishedVersion
 from dp_dagster.settings import Settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from dp_dagster.storage.types import arrow_schema
 
 CUSTOMERS = (
     Column("id", "int64", nullable=False, description="Number of the customer."),
@@ -65,107 +77,98 @@ def customer(number: int, version: int) -> tuple[Any, ...]:
         number % 2 == 0,
         bytes([number, 255]),
         -number,
-        {"zip": f"z{number}", "geo": {"lat": 1.5, "lon": "NaN" if number == 3 else 2.5}},
+        {"zip": f"z{number}", "geo": {"lat": 1.5, "lon": math.nan if number == 3 else 2.5}},
         ["a", None],
-        [{"key": "k", "value": version}],
-        [{"to": "x", "at": "2024-01-01"}],
+        [("k", version)],
+        [{"to": "x", "at": date(2024, 1, 1)}],
         "odd",
     )
 
 
-COMPARISONS: dict[str, Any] = {
-    "eq": lambda value, wanted: value == wanted,
-    "ne": lambda value, wanted: value != wanted,
-    "lt": lambda value, wanted: value < wanted,
-    "le": lambda value, wanted: value <= wanted,
-    "gt": lambda value, wanted: value > wanted,
-    "ge": lambda value, wanted: value >= wanted,
-    "in": lambda value, wanted: value in wanted,
-    "not_in": lambda value, wanted: value not in wanted,
-    "contains": lambda value, wanted: wanted in value,
-    "starts_with": lambda value, wanted: value.startswith(wanted),
-    "ends_with": lambda value, wanted: value.endswith(wanted),
-}
+class Versions:
+    """Opens published versions, each once, with its row store; made for all tests of a session."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.engine = FilesEngine(memory="256MB", spill=folder / "spill", threads=1)
+        self.exports = Exports(self.engine, folder / "exports", room=10**7, largest=10**7, seconds=30)
+        self.workers = ThreadPoolExecutor(1)
+        self.opened: dict[str, CountedVersion] = {}
+
+    def open(self, number, columns, key, rows):
+        """The version of that number with these rows; it was asked nothing yet."""
+        name = repr((number, columns, key, rows))
+        if name not in self.opened:
+            self.opened[name] = self._made(number, columns, key, rows)
+        version = self.opened[name]
+        version.calls.clear()
+        return version
+
+    def _made(self, number, columns, key, rows):
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        values = {column.name: [row[place] for row in rows] for place, column in enumerate(columns)}
+        parquet.write_table(pa.table(values, schema=arrow_schema(columns)), folder / "rows.parquet")
+        layout = Layout(
+            tuple((column.name, column.type) for column in columns),
+            key,
+            (str(folder / "rows.parquet"),),
+            (("customer",),) if "customer" in values else (),
+        )
+        build(folder / "rows.db", layout)
+        version = CountedVersion(
+            Source(
+                layout,
+                {column.name: column for column in columns},
+                Masks(b"a secret of the tests, long enough"),
+            ),
+            version=number,
+            published_at=datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=number),
+            rows=len(rows),
+            engine=self.engine,
+            exports=self.exports,
+            workers=self.workers,
+            limits=Limits(),
+        )
+        version.store = StoreFile(folder / "rows.db")
+        return version
+
+    def close(self):
+        self.workers.shutdown()
+        self.exports.close()
+        for version in self.opened.values():
+            version.store.close()
+        self.engine.close()
 
 
-def holds(predicate, row):
-    if isinstance(predicate, AllOf):
-        return all(holds(part, row) for part in predicate.parts)
-    if isinstance(predicate, AnyOf):
-        return any(holds(part, row) for part in predicate.parts)
-    if isinstance(predicate, Negation):
-        return not holds(predicate.part, row)
-    value = row[predicate.column]
-    if predicate.operator == "is_null":
-        return (value is None) == predicate.value
-    return value is not None and COMPARISONS[predicate.operator](value, predicate.value)
+class CountedVersion(PublishedVersion):
+    """A published version that keeps what it was asked for, in ``calls``."""
 
-
-class FakeVersion:
-    """A published version in memory, as :class:`dp_dagster.rows.query.ServedVersion`; ``calls`` says what was asked."""
-
-    def __init__(self, version, columns, key, rows):
-        self.version, self.columns, self.key, self.rows = version, columns, key, len(rows)
-        self.published_at = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=version)
-        names = [column.name for column in columns]
-        self.data = [dict(zip(names, row, strict=True)) for row in rows]
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
         self.calls: list[str] = []
-
-    def shown(self, view, row, columns):
-        return tuple("•••" if name in view.masks else row[name] for name in columns)
-
-    def seen(self, view, where=EVERYTHING):
-        return [row for row in self.data if holds(view.rows, row) and holds(where, row)]
 
     async def fetch_page(self, view, query):
         self.calls.append("page")
-        order = [*((one.column, one.descending) for one in query.sort), *((name, False) for name in self.key)]
-        rows = self.seen(view, query.where)
-        for name, descending in reversed(order):
-            rows.sort(
-                key=lambda row, n=name, d=descending: ((row[n] is None) != d, row[n] or 0), reverse=descending
-            )
-        positions = [Position(tuple(row[name] for name, _ in order)) for row in rows]
-        low = positions.index(query.after) + 1 if query.after else 0
-        high = positions.index(query.before) if query.before else len(rows)
-        if query.backward:
-            more, low = high - low > query.limit, max(low, high - query.limit)
-        else:
-            more, high = high - low > query.limit, min(high, low + query.limit)
-        rows, positions = rows[low:high], positions[low:high]
-        return Page(
-            query.columns,
-            [self.shown(view, row, query.columns) for row in rows],
-            positions[0] if positions else None,
-            positions[-1] if positions else None,
-            more,
-            tuple(positions) if query.positions else (),
-        )
+        return await super().fetch_page(view, query)
 
     async def fetch_row(self, view, key, columns):
         self.calls.append("row")
-        found = [row for row in self.seen(view) if tuple(row[name] for name in self.key) == key]
-        return self.shown(view, found[0], columns) if found else None
+        return await super().fetch_row(view, key, columns)
 
     async def fetch_related(self, view, by, values, columns, *, limit=None):
         self.calls.append("related")
-        found: dict[Any, list[Any]] = {}
-        for row in self.seen(view):
-            key = tuple(row[name] for name in by)
-            if key in values:
-                found.setdefault(key, []).append(self.shown(view, row, columns))
-        return {key: rows[:limit] for key, rows in found.items()}
+        return await super().fetch_related(view, by, values, columns, limit=limit)
 
     async def fetch_count(self, view, where=EVERYTHING):
         self.calls.append("count")
-        return len(self.seen(view, where))
+        return await super().fetch_count(view, where)
 
 
 @dataclass
-class FakeHost:
+class Host:
     """Versions of a dataset, newest last."""
 
-    versions: list[FakeVersion] = field(default_factory=list)
+    versions: list[CountedVersion] = field(default_factory=list)
     others: dict[str, Any] = field(default_factory=dict)
     fault: Exception | None = None
 
@@ -222,15 +225,16 @@ class Answer:
 class Shop:
     """A GRAPHQL port on customers, and its clients."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
-        self.customers = FakeHost(
+    def __init__(self, folder: Path, versions: Versions, **options: Any) -> None:
+        self.version = versions.open
+        self.customers = Host(
             [
-                FakeVersion(number, CUSTOMERS, ("id",), [customer(one, number) for one in range(6)])
+                self.version(number, CUSTOMERS, ("id",), [customer(one, number) for one in range(6)])
                 for number in (1, 2)
             ]
         )
         orders = [(number, [0, 1, 2, 9, None][number % 5], Decimal(number)) for number in range(20)]
-        self.orders = FakeHost([FakeVersion(5, ORDERS, ("number",), orders)])
+        self.orders = Host([self.version(5, ORDERS, ("number",), orders)])
         self.view = whole("customers", CUSTOMERS)
         self.show_orders(whole("orders", ORDERS))
         self.kind = GraphqlOutput()

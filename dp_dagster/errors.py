@@ -126,6 +126,10 @@ class QueryLimitError(UsageError):
     """An answer would take longer, or be larger, than is allowed; the message says what to ask instead."""
 
 
+class NotFoundError(UsageError):
+    """What was asked for is not there. Over HTTP: 404."""
+
+
 class VersionGoneError(UsageError):
     """A version that was asked for is no longer kept, or never was; the message says how to start again."""
 

@@ -145,6 +145,11 @@ class Settings(BaseModel):
         default="http://127.0.0.1:3000", description="Where the Dagster UI is; messages link to it."
     )
 
+    control: Mapping[str, Any] | None = Field(
+        default=None,
+        description="The control port of `dp serve`: `auth` as of a served port, and `roles` that may use each of "
+        "`metrics`, `audit`, `policies`, `schemas` and `catalog` (`*`: every identity). Without it there is none.",
+    )
     openlineage: Mapping[str, Any] | None = Field(
         default=None,
         description="Where OpenLineage events go: the transport's settings as the OpenLineage client takes them, such "

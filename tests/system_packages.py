@@ -46,6 +46,12 @@ def find_postgresql() -> Path | None:
     return None
 
 
+def find_prometheus() -> Path | None:
+    """Prometheus' server; promtool comes with it."""
+    found = shutil.which("prometheus")
+    return Path(found) if found and shutil.which("promtool") else None
+
+
 def find_fakesnow() -> Path | None:
     """The Python of fakesnow's own environment."""
     import environments
@@ -89,6 +95,7 @@ PACKAGES = {
     for package in (
         SystemPackage("chromium", "chromium", find_chromium),
         SystemPackage("postgresql", "postgresql", find_postgresql),
+        SystemPackage("prometheus", "prometheus", find_prometheus),
         SystemPackage("fakesnow", "", find_fakesnow, FAKESNOW / "requirements.txt"),
     )
 }

@@ -14,6 +14,7 @@ import click
 import typer
 
 from dp_dagster.cli.audit import audit
+from dp_dagster.cli.catalog import catalog
 from dp_dagster.cli.dev import dev
 from dp_dagster.cli.diff import diff
 from dp_dagster.cli.export import export
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "validate": validate,
     "list": list_products,
+    "catalog": catalog,
     "show": show,
     "ports": ports,
     "run": run_product,

@@ -40,6 +40,7 @@ LAYERS = (
     "lineage",
     "sla",
     "documents",
+    "control",
     "definitions",
     "components",
     "project_location",

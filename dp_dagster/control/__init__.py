@@ -1,0 +1,1 @@
+"""The control port: how governance watches every product without asking its team."""

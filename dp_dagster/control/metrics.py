@@ -1,0 +1,226 @@
+"""Metrics for Prometheus: freshness, verdicts, publications, requests, objectives.
+
+Names, units and labels follow the conventions of Prometheus (https://prometheus.io/docs/practices/naming/). Labels name
+products, datasets, ports, rules and objectives, which are declared, and never consumers, versions or runs, which grow.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.registry import Collector
+
+from dp_dagster.control.facts import RecordFacts
+from dp_dagster.control.states import states_by_port
+from dp_dagster.errors import DataProductError
+from dp_dagster.records import Records
+from dp_dagster.sla.model import STATES
+from dp_dagster.storage.manifest import read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from prometheus_client.core import Metric
+
+    from dp_dagster.control.facts import Facts
+    from dp_dagster.resolve import ResolvedProduct
+    from dp_dagster.settings import Settings
+
+_DATASET = ("product", "major", "dataset")
+_PORT = ("product", "major", "port")
+
+
+class ProductMetrics(Collector):
+    """Collects the metrics of products when they are asked for.
+
+    A part whose store cannot be read is left out and counted in ``dp_scrape_errors``; the rest is still there.
+    """
+
+    def __init__(self, settings: Settings, products: Sequence[ResolvedProduct]) -> None:
+        self._settings = settings
+        self._products = products
+        self._facts = RecordFacts(Records(settings.resolved_records_url, lock_timeout=settings.lock_timeout))
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, each family once."""
+        started = time.perf_counter()
+        errors = GaugeMetricFamily(
+            "dp_scrape_errors", "Parts that could not be read for this answer, by part.", labels=("part",)
+        )
+        for part, families in (
+            ("products", self._about),
+            ("ports", self._ports),
+            ("records", self._records),
+            ("objectives", self._objectives),
+        ):
+            try:
+                found = list(families())
+            except DataProductError:
+                errors.add_metric((part,), 1)
+            else:
+                errors.add_metric((part,), 0)
+                yield from found
+        yield errors
+        yield GaugeMetricFamily(
+            "dp_scrape_duration_seconds",
+            "How long it took to put this answer together.",
+            value=time.perf_counter() - started,
+        )
+
+    def _about(self) -> Iterator[Metric]:
+        about = InfoMetricFamily(
+            "dp_product", "What the products are.", labels=("product", "version", "domain", "owner", "status")
+        )
+        for product in self._products:
+            descriptor = product.descriptor
+            owner = descriptor.owner.team if descriptor.owner else ""
+            labels = (product.id, product.version, descriptor.domain or "", owner, descriptor.status)
+            about.add_metric(labels, {})
+        yield about
+
+    def _ports(self) -> Iterator[Metric]:
+        published = GaugeMetricFamily(
+            "dp_port_published_timestamp_seconds",
+            "When the rows that the port shows were published.",
+            labels=_PORT,
+        )
+        age = GaugeMetricFamily(
+            "dp_port_freshness_age_seconds",
+            "How long ago the rows that the port shows were published.",
+            labels=_PORT,
+        )
+        rows = GaugeMetricFamily("dp_port_rows", "Rows that the port shows.", labels=_PORT)
+        version = GaugeMetricFamily("dp_port_version", "Version that the port shows.", labels=_PORT)
+        now = datetime.now(UTC).timestamp()
+        for product in self._products:
+            manifest = read_manifest(self._settings.storage, product.id)
+            for port in product.ports:
+                shown = manifest.port(port.major, port.name) if manifest else None
+                if shown is None:
+                    continue
+                labels = (product.id, str(port.major), port.name)
+                at = datetime.fromisoformat(shown.published_at).timestamp()
+                published.add_metric(labels, at)
+                age.add_metric(labels, now - at)
+                rows.add_metric(labels, shown.rows)
+                version.add_metric(labels, shown.version)
+        yield from (published, age, rows, version)
+
+    def _records(self) -> Iterator[Metric]:
+        facts = self._facts.now()
+        yield from _counters(facts)
+        yield from _verdicts(facts)
+        duration = GaugeMetricFamily(
+            "dp_run_duration_seconds",
+            "How long the last run took, from its first record to its last.",
+            labels=("product",),
+        )
+        ended = GaugeMetricFamily(
+            "dp_run_ended_timestamp_seconds", "When the last run wrote its last record.", labels=("product",)
+        )
+        for product, (seconds, at) in sorted(facts.runs.items()):
+            duration.add_metric((product,), seconds)
+            ended.add_metric((product,), at.timestamp())
+        yield from (duration, ended)
+
+    def _objectives(self) -> Iterator[Metric]:
+        labels = ("product", "port", "objective")
+        state = GaugeMetricFamily(
+            "dp_objective_state", "1 for the state that the objective is in.", labels=(*labels, "state")
+        )
+        value = GaugeMetricFamily(
+            "dp_objective_reading", "What was measured last, in the unit named.", labels=(*labels, "unit")
+        )
+        target = GaugeMetricFamily(
+            "dp_objective_target", "What it is measured against, in the unit named.", labels=(*labels, "unit")
+        )
+        left = GaugeMetricFamily(
+            "dp_objective_budget_left_ratio",
+            "Share of the budget that is left; below 0 it is overspent.",
+            labels=labels,
+        )
+        burn = GaugeMetricFamily(
+            "dp_objective_burn_rate_ratio",
+            "How many times too fast the budget is being spent.",
+            labels=labels,
+        )
+        evaluated = GaugeMetricFamily(
+            "dp_objective_evaluated_timestamp_seconds",
+            "When the objective was evaluated last.",
+            labels=labels,
+        )
+        known = {product.id for product in self._products}
+        for (product, port), states in sorted(states_by_port(self._settings).items()):
+            if product not in known:
+                continue
+            for one in states:
+                place = (product, port, one.objective)
+                for name in STATES:
+                    state.add_metric((*place, name), 1.0 if one.state == name else 0.0)
+                unit = (*place, one.unit or "none")
+                if one.value is not None:
+                    value.add_metric(unit, one.value)
+                if one.target is not None:
+                    target.add_metric(unit, one.target)
+                if one.budget_left is not None:
+                    left.add_metric(place, one.budget_left)
+                if one.burn_rate is not None:
+                    burn.add_metric(place, one.burn_rate)
+                evaluated.add_metric(place, one.at.timestamp())
+        yield from (state, value, target, left, burn, evaluated)
+
+
+def _counters(facts: Facts) -> Iterator[Metric]:
+    told = {
+        "audited": ("dp_audits", "Candidates that were audited."),
+        "published": ("dp_publications", "Versions that were published."),
+        "held": ("dp_held_candidates", "Candidates that were held because they broke the contract."),
+        "rolled_back": ("dp_rollbacks", "Rollbacks to an older version."),
+    }
+    families = {kind: CounterMetricFamily(name, text, labels=_DATASET) for kind, (name, text) in told.items()}
+    for (product, subject, kind), times in sorted(facts.counts.items()):
+        place = _dataset(product, subject)
+        if place is not None and kind in families:
+            families[kind].add_metric(place, times)
+    yield from families.values()
+
+
+def _verdicts(facts: Facts) -> Iterator[Metric]:
+    rows = GaugeMetricFamily(
+        "dp_candidate_rows",
+        "Rows of the last candidate, by what became of them.",
+        labels=(*_DATASET, "outcome"),
+    )
+    held = GaugeMetricFamily(
+        "dp_candidate_held",
+        "1 where the last candidate was held; consumers see an older version.",
+        labels=_DATASET,
+    )
+    labels = (*_DATASET, "rule", "severity")
+    failures = GaugeMetricFamily(
+        "dp_rule_failures", "Failing rows (or 1) of each rule in the last audit.", labels=labels
+    )
+    evaluated = GaugeMetricFamily(
+        "dp_rule_evaluated", "0 where a rule could not be evaluated; it has not passed then.", labels=labels
+    )
+    for (product, subject), verdict in sorted(facts.verdicts.items()):
+        place = _dataset(product, subject)
+        if place is None:
+            continue
+        rows.add_metric((*place, "accepted"), verdict.rows_accepted)
+        rows.add_metric((*place, "rejected"), verdict.rows_rejected)
+        held.add_metric(place, 0.0 if verdict.passed else 1.0)
+        for result in verdict.results:
+            rule = (*place, result.rule_id, result.severity)
+            evaluated.add_metric(rule, 1.0 if result.evaluated else 0.0)
+            if result.evaluated:
+                failures.add_metric(rule, result.failures)
+    yield from (rows, held, failures, evaluated)
+
+
+def _dataset(product: str, subject: str) -> tuple[str, str, str] | None:
+    major, found, name = subject.partition("/dataset/")
+    return (product, major.removeprefix("v"), name) if found else None

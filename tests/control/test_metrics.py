@@ -1,0 +1,126 @@
+"""Metrics: what they say, that Prometheus' own tools and server take them, and that labels stay few."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from support import ROOT
+
+WATCHER = {"authorization": "Bearer watcher"}
+OPENMETRICS = {**WATCHER, "accept": "application/openmetrics-text; version=1.0.0"}
+
+
+def samples(control) -> dict[tuple[str, ...], float]:
+    """Value by name and labels other than the product."""
+    text = control.get("/metrics", headers=OPENMETRICS).text
+    return {
+        (
+            sample.name,
+            *(f"{key}={value}" for key, value in sorted(sample.labels.items()) if key != "product"),
+        ): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_they_say_what_happened(control, shop) -> None:
+    place = ("dataset=totals", "major=1")
+    found = samples(control)
+    assert found["dp_port_rows", "major=1", "port=vw_totals"] == 3
+    assert found["dp_publications_total", *place] == 1
+    assert found["dp_candidate_held", *place] == 0
+    assert 0 <= found["dp_port_freshness_age_seconds", "major=1", "port=vw_totals"] < 60
+    shop.publish("sale,shop,amount\n1,NORTH,10\n2,north,5\n")
+    found = samples(control)
+    assert found["dp_publications_total", *place] == 1
+    assert found["dp_held_candidates_total", *place] == 1
+    assert found["dp_candidate_held", *place] == 1
+    assert found["dp_candidate_rows", *place, "outcome=rejected"] == 1
+    failing = {key for key, value in found.items() if key[0] == "dp_rule_failures" and value}
+    assert len(failing) == 1
+    assert found["dp_port_rows", "major=1", "port=vw_totals"] == 3
+    assert {value for key, value in found.items() if key[0] == "dp_scrape_errors"} == {0.0}
+
+
+def test_a_store_that_is_broken_takes_only_its_own_part_away(control, shop) -> None:
+    path = shop.settings.storage + "/shops/manifest.json"
+    with open(path, "w", encoding="utf-8") as stream:  # noqa: PTH123
+        stream.write("{")
+    found = samples(control)
+    assert found["dp_scrape_errors", "part=ports"] == 1
+    assert ("dp_port_rows", "major=1", "port=vw_totals") not in found
+    assert found["dp_publications_total", "dataset=totals", "major=1"] == 1
+
+
+def test_more_history_makes_no_more_series(control, shop) -> None:
+    before = set(samples(control))
+    for number in range(3):
+        shop.publish(f"sale,shop,amount\n1,north,{number}\n")
+    assert {key[:1] for key in samples(control)} == {key[:1] for key in before}
+    assert len(samples(control)) == len(before)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("prometheus")
+def test_prometheus_takes_them(standing, tmp_path) -> None:
+    text = standing.get("/metrics", headers=WATCHER).text
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    rules = tmp_path / "rules.yml"
+    shutil.copyfile(ROOT / "dp_dagster/control/prometheus_rules.yml", rules)
+    checked = subprocess.run(
+        ["promtool", "check", "rules", str(rules)], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    target = str(standing.base_url).removeprefix("http://").rstrip("/")
+    (tmp_path / "prometheus.yml").write_text(
+        "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"
+        "rule_files: [rules.yml]\n"
+        "scrape_configs:\n"
+        "  - job_name: products\n"
+        "    authorization: {credentials: watcher}\n"
+        f"    static_configs: [{{targets: ['{target}']}}]\n"
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+    with subprocess.Popen(
+        [
+            "prometheus",
+            f"--config.file={tmp_path / 'prometheus.yml'}",
+            f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+            f"--web.listen-address={listen}",
+            "--log.level=error",
+        ]
+    ) as process:
+        try:
+            result = _asked(listen, 'dp_publications_total{product="shops"}')
+        finally:
+            process.terminate()
+    assert result[0]["metric"]["dataset"] == "totals"
+    assert result[0]["value"][1] == "1"
+
+
+def _asked(listen: str, query: str) -> list:
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(
+                f"http://{listen}/api/v1/query?query={urllib.request.quote(query)}"
+            ) as answer:
+                found = json.load(answer)["data"]["result"]
+                if found:
+                    return found
+        except OSError:
+            pass  # it is not listening yet
+        time.sleep(0.2)
+    raise AssertionError("Prometheus has scraped nothing within 40 s")

@@ -72,6 +72,10 @@ ATTACKS = {
         "{%s}" % " ".join(f"a{one}: customers {{totalCount}}" for one in range(99)),
         "may cost 10,890 rows",
     ),
+    "wide rows": (
+        "{customers(first: 1000) {nodes {%s}}}" % " ".join(f"a{one}: id" for one in range(400)),
+        "may cost 17,010 rows; 10,000 are allowed",
+    ),
     "related": (
         "{customers {nodes {orders(first: 1001) {number}}}}",
         "first: 1001 is not between 0 and 1,000",

@@ -145,3 +145,15 @@ def test_without_a_key_there_are_pages_only(shop):
     shop.customers.versions = [shop.version(1, CUSTOMERS, (), [customer(1, 1)])]
     assert "ByKey" not in text_of(shop)
     assert shop.ask("{customers {nodes {id}}}").data["customers"]["nodes"] == [{"id": 1}]
+
+
+def test_a_key_named_like_an_argument_of_ours(shop):
+    columns = (Column("asOf", "int64", nullable=False), Column("where", "string"))
+    shop.customers.versions = [
+        shop.version(one, columns, ("asOf",), [(7, f"version {one}")]) for one in (1, 2)
+    ]
+    shop.view = whole("customers", columns)
+    row = shop.ask(
+        "{customersByKey(asOf: 7, asOf_: {version: 1}) {where} new: customersByKey(asOf: 7) {where}}"
+    ).data
+    assert row == {"customersByKey": {"where": "version 1"}, "new": {"where": "version 2"}}

@@ -48,6 +48,7 @@ _KEPT_SCHEMAS = 64
 _PAGE, _RELATED, _MOST_ROWS = 100, 10, 100_000
 _KEPT_VERSIONS = 256
 _METHODS = (b"allow", b"GET, HEAD, POST, OPTIONS")
+_LONGEST_MESSAGE = 500
 _UNAVAILABLE_SECONDS = b"5"
 
 Others = dict[str, tuple["PortHost", "DatasetView"]]
@@ -98,6 +99,9 @@ class GraphqlApplication:
         except HttpError as error:
             status, kind, headers = error.status, JSON, error.headers
             body = written({"errors": [{"message": error.message}]})
+        except NotPublishedError:
+            status, kind, headers = 503, JSON, ((b"retry-after", _UNAVAILABLE_SECONDS),)
+            body = written({"errors": [{"message": "nothing has been published yet; try again later"}]})
         except OperatorError:
             # Its message may name files and servers: it is for the log, not for consumers.
             _LOG.exception("%s cannot be answered", self._path)
@@ -164,10 +168,10 @@ class GraphqlApplication:
         except DocumentError as error:
             # Who speaks plain JSON takes any other status than 200 for a fault of the network.
             status = 400 if kind == RESPONSE else 200
-            return status, {"errors": [one.formatted for one in error.errors]}
+            return status, {"errors": [_told(one) for one in error.errors]}
         found: dict[str, Any] = {"data": answer.data}
         if answer.errors:
-            found["errors"] = [one.formatted for one in answer.errors]
+            found["errors"] = [_told(one) for one in answer.errors]
         if answer.versions:
             found["extensions"] = {
                 "versions": {dataset: sorted(numbers) for dataset, numbers in answer.versions.items()}
@@ -247,6 +251,14 @@ class GraphqlApplication:
             raise HttpError(405, "the schema is read with GET", ((b"allow", b"GET, HEAD"),))
         if not self._config.introspection:
             raise HttpError(403, "the schema of this port is not told; ask its owner")
+
+
+def _told(error: GraphQLError) -> dict[str, Any]:
+    """An error as JSON; messages of graphql-core repeat what was asked, however long that is."""
+    formatted: dict[str, Any] = dict(error.formatted)
+    if len(error.message) > _LONGEST_MESSAGE:
+        formatted["message"] = f"{error.message[:_LONGEST_MESSAGE]}…"
+    return formatted
 
 
 def _datasets_near(context: OutputContext) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError, execute_sync
 
-from dp_dagster.errors import AccessDeniedError, OperatorError, UsageError, VersionGoneError
+from dp_dagster.errors import AccessDeniedError, OperatorError, QueryLimitError, UsageError, VersionGoneError
 from dp_dagster.ports.cursors import Cursor, InvalidCursorError
 from dp_dagster.ports.outputs.graphql.filters import FilterReader, RefusedError
 from dp_dagster.predicates.model import columns_of
@@ -115,7 +115,7 @@ class Execution:
     async def _read(self, root: RootPlan) -> Any:
         if root.kind == "page":
             return await self._page(root)
-        version = self._version(root.arguments.get("asOf"))
+        version = self._version(self._as_of(root))
         if root.kind == "row":
             return await self._row(root, version)
         self._note(self._schema.rows[self._schema.own].seen.dataset, version)
@@ -136,7 +136,7 @@ class Execution:
         where = reader.predicate(root.arguments.get("where"))
         sort = reader.sort(root.arguments.get("orderBy"), view)
         binding = self._binding(view, where, sort)
-        as_of = root.arguments.get("asOf")
+        as_of = self._as_of(root)
         after, before = root.arguments.get("after"), root.arguments.get("before")
         cursor = after if after is not None else before
         position: Position | None = None
@@ -328,10 +328,15 @@ class Execution:
         if dataset == own.dataset:
             return self._main or self._host.newest(), own.view
         host, view = self._others[dataset]
-        moment = self._moment(root.arguments.get("asOf"))
+        moment = self._moment(self._as_of(root))
         return (host.newest() if moment is None else host.as_of(moment)), view
 
     # -- versions ---------------------------------------------------------------------------------------------
+
+    def _as_of(self, root: RootPlan) -> Mapping[str, Any] | None:
+        name = self._schema.as_of if root.kind == "row" else "asOf"
+        found: Mapping[str, Any] | None = root.arguments.get(name)
+        return found
 
     def _version(self, as_of: Mapping[str, Any] | None) -> ServedVersion:
         if as_of is None:
@@ -439,6 +444,7 @@ def _written(version: ServedVersion) -> str:
 _CODES: tuple[tuple[type[Exception], str], ...] = (
     (AccessDeniedError, "ACCESS_DENIED"),
     (VersionGoneError, "VERSION_GONE"),
+    (QueryLimitError, "LIMIT_EXCEEDED"),
     (GraphQLError, "BAD_REQUEST"),
     (UsageError, "BAD_REQUEST"),
 )

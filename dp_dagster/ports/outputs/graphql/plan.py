@@ -43,9 +43,10 @@ if TYPE_CHECKING:
     from dp_dagster.ports.outputs.graphql.documents import Prepared
     from dp_dagster.ports.outputs.graphql.schema import PageLimits, PortSchema
 
-# What a query costs besides its rows, and a count of all rows, in rows.
+# What a query costs besides its rows, and a count of all rows, in rows; and how many fields a row costs one more for.
 _QUERY_COST = 10
 _COUNT_COST = 100
+_FIELDS_OF_A_ROW = 25
 
 Nodes = list[FieldNode]
 
@@ -205,7 +206,7 @@ class Planner:
         return asked
 
     def _row(self, base: str, sets: Sequence[SelectionSetNode], columns: Columns) -> tuple[Selection, int]:
-        """What was asked of rows of a type, and what the rows behind each row may cost."""
+        """What was asked of rows of a type, and what each may cost besides itself: by its width, and rows behind it."""
         fields = self._schema.rows[base]
         types = self._fields_of(base)
         selection = Selection(fields, base)
@@ -233,7 +234,7 @@ class Planner:
                 cost += below
             else:
                 selection.places[key] = TYPE_NAME_PLACE
-        return selection, cost
+        return selection, cost + len(selection.places) // _FIELDS_OF_A_ROW
 
     def _related(self, key: str, base: str, nodes: Nodes, columns: Columns) -> tuple[RelatedPlan, int]:
         relation = self._schema.rows[base].relations[nodes[0].name.value]

@@ -125,6 +125,7 @@ class PortSchema:
         many: Name of the field that gives pages of them.
         one: Name of the field that gives one of them by key; empty where there is none.
         key_arguments: Columns of the key, by the name of the argument.
+        as_of: Name of the argument of ``one`` that says which version.
     """
 
     graphql: GraphQLSchema
@@ -133,6 +134,7 @@ class PortSchema:
     many: str
     one: str = ""
     key_arguments: dict[str, Column] = field(default_factory=dict)
+    as_of: str = "asOf"
 
     @cached_property
     def text(self) -> str:
@@ -253,6 +255,7 @@ class _Builder:
             )
         }
         key = {own.names[name]: own.visible[name] for name in own.key if name in own.visible}
+        as_of = "asOf"
         keyed = bool(key) and own.reads(own.key) and all(scalar_of(one.type) for one in key.values())
         one = free(f"{many}ByKey", fields) if keyed else ""
         if keyed:
@@ -262,9 +265,8 @@ class _Builder:
                 )
                 for name, column in key.items()
             }
-            arguments[free("asOf", arguments)] = GraphQLArgument(
-                AS_OF, description="Which version; the newest by default."
-            )
+            as_of = free("asOf", arguments)
+            arguments[as_of] = GraphQLArgument(AS_OF, description="Which version; the newest by default.")
             fields[one] = GraphQLField(
                 node,
                 arguments,
@@ -280,7 +282,7 @@ class _Builder:
             GraphQLObjectType("Query", fields, description=_text(description, own.dataset)),
             description=_text(description, f"Rows of {own.dataset}."),
         )
-        return PortSchema(schema, self.rows, base, many, one, key if keyed else {})
+        return PortSchema(schema, self.rows, base, many, one, key if keyed else {}, as_of)
 
     def _base(self, dataset: str) -> str:
         base = type_name(dataset)

@@ -28,6 +28,7 @@ from dp_dagster.cli.rollback import rollback
 from dp_dagster.cli.run import run_product
 from dp_dagster.cli.schema import schema
 from dp_dagster.cli.show import show
+from dp_dagster.cli.sla import sla
 from dp_dagster.cli.sql import sql
 from dp_dagster.cli.validate import validate
 from dp_dagster.errors import DataProductError, UsageError
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "history": history,
     "rollback": rollback,
     "quarantine": quarantine,
+    "sla": sla,
     "diff": diff,
     "lineage": lineage,
     "schema": schema,

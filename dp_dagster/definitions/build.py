@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dp_dagster.definitions import automation
+from dp_dagster.definitions import automation, sla
 from dp_dagster.definitions.datasets import dataset_asset
 from dp_dagster.definitions.inputs import input_asset
 from dp_dagster.definitions.ports import port_asset
@@ -36,7 +36,7 @@ def build_definitions(product: ResolvedProduct) -> dg.Definitions:
         assets=assets,
         jobs=[job],
         schedules=automation.schedules(product, job),
-        sensors=automation.sensors(product, job),
+        sensors=[*automation.sensors(product, job), *sla.sensors(product)],
         executor=dg.in_process_executor,
     )
 

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from dp_dagster.ports.base import Example
     from dp_dagster.resolve import ResolvedDataset, ResolvedOutput, ResolvedProduct
 
+
+def sla_check_name(objective: str) -> str:
+    """The check that measures an objective: ``sla_availability``."""
+    return f"sla_{objective}"
+
+
 _OWNER_EMAIL = re.compile(r"[A-Za-z0-9_.+-]+@[A-Za-z0-9-]+\.[A-Za-z0-9.-]+")
 
 
@@ -232,7 +238,7 @@ def port_description(
         ("How to get access", access),
         ("How to consume", examples_markdown(examples)),
         ("Contract", contract_summary(port.dataset.contract) + "." if port.dataset else ""),
-        ("Service level", lines_table(product, port)),
+        ("Service level", service_level_table(product, port)),
         ("Support", "\n".join(f"- {line}" for line in support)),
     )
 
@@ -250,22 +256,29 @@ def support_lines(product: ResolvedProduct) -> list[str]:
     return [f"{name}: {value}" for name, value in named if value]
 
 
-def lines_table(product: ResolvedProduct, port: ResolvedOutput) -> str:
-    """The service level lines of a port, each with its state: what is declared but not measured says so."""
+def service_level_table(product: ResolvedProduct, port: ResolvedOutput) -> str:
+    """What is promised of a port, and by which check each promise is measured; what is not measured says so.
+
+    States are those of the checks: a description is written when a product is loaded, and would soon be wrong.
+    """
+    rows = []
+    for one in port.objectives:
+        reason = port.promises.unmeasured.get(one.id)
+        state = f"measured: `{sla_check_name(one.id)}`" if reason is None else "not evaluated"
+        rows.append((one.id.replace("_", " "), one.promise, one.origin, state, reason or ""))
+    rows += [
+        (one.name, one.value, one.origin, "not evaluated", one.reason) for one in port.promises.unevaluated
+    ]
     prefix = f"output_ports[{product.descriptor.output_ports.index(port.declaration)}]"
-    shown = [
-        line
+    rows += [
+        (line.path.removeprefix(f"{prefix}."), line.value, "product.yaml", line.state, line.reason)
         for line in product.lines
-        if line.path.startswith((f"{prefix}.sla", f"{prefix}.refresh_rate", "sla", "refresh_rate"))
+        if line.path.startswith((f"{prefix}.refresh_rate", "refresh_rate")) and line.state != "active"
     ]
-    if not shown:
+    if not rows:
         return ""
-    rows = [
-        f"| {escape_cell(line.path.removeprefix(prefix).lstrip('.'))} | {escape_cell(str(line.value))} "
-        f"| {line.state} | {escape_cell(line.reason)} |"
-        for line in shown
-    ]
-    return "\n".join(["| declared | value | state | why |", "|---|---|---|---|", *rows])
+    cells = [f"| {' | '.join(escape_cell(str(cell)) for cell in row)} |" for row in rows]
+    return "\n".join(["| objective | promise | declared by | state | why |", "|---|---|---|---|---|", *cells])
 
 
 def verdict_markdown(verdict: Verdict, contract: Contract) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from dp_dagster.definitions import describe, keys
+from dp_dagster.definitions import describe, keys, sla
 from dp_dagster.definitions.freshness import freshness_policy
 from dp_dagster.definitions.lag import LAG_CHECK, lag_check_result, lag_check_spec
 from dp_dagster.definitions.lineage import port_lineage
@@ -66,7 +66,11 @@ def port_asset(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetsDefin
     @dg.multi_asset(
         name=keys.step_name(product.id, f"v{port.major}", "port", port.name),
         specs=[spec],
-        check_specs=[check] if (check := lag_check_spec(product, port, key)) is not None else None,
+        check_specs=[
+            *([check] if (check := lag_check_spec(product, port, key)) is not None else []),
+            *sla.check_specs(port, key),
+        ]
+        or None,
     )
     def project(context: dg.AssetExecutionContext) -> Iterator[Any]:
         with plain_failures(context):
@@ -80,6 +84,7 @@ def port_asset(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetsDefin
             yield from _events(context, key, outcome, port_lineage(context, product, key))
             if has_lag:
                 yield lag_check_result(product, port, key)
+            yield from sla.check_results(product, port, key)
 
     return project
 
@@ -128,7 +133,7 @@ def _declared_port(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetSp
             describe.first_line(port.declaration.description, f"Declared only: {port.reason}"),
             ("", describe.rest(port.declaration.description)),
             ("State", f"{port.state}: {port.reason}"),
-            ("Service level", describe.lines_table(product, port)),
+            ("Service level", describe.service_level_table(product, port)),
         ),
         group_name=product.id,
         owners=describe.owners(product),

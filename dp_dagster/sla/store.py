@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row, Select
 
+    from dp_dagster.records import Kind
     from dp_dagster.records_database import RecordsDatabase
     from dp_dagster.sla.model import ObjectiveKey
     from dp_dagster.sla.tables import Tables
@@ -79,7 +80,7 @@ class Readings:
         Raises:
             StoreError: the database cannot be read.
         """
-        database, tables = self._open()
+        database, tables = self.opened()
         with database.reading() as connection:
             found = self._states(connection, tables, products)
         return [found[key] for key in sorted(found)]
@@ -87,7 +88,8 @@ class Readings:
     def record(self, readings: Sequence[Reading]) -> list[ObjectiveState]:
         """Append readings, and give the states that follow, in the same order.
 
-        At most six statements in one transaction, however many readings there are and were.
+        A few statements in one transaction, however many readings there are and were. Where a breach begins or ends,
+        that goes on record in the same transaction.
 
         Raises:
             LockedError: another writer held the database for too long.
@@ -95,15 +97,18 @@ class Readings:
         """
         if not readings:
             return []
-        database, tables = self._open()
+        database, tables = self.opened()
         with database.writing() as connection:
             before = self._states(connection, tables, {one.product for one in readings})
             states: dict[ObjectiveKey, ObjectiveState] = {}
-            begun = []
+            begun: list[dict[str, Any]] = []
+            crossed: list[ObjectiveState] = []
+            over: list[tuple[ObjectiveState, ObjectiveState]] = []
             for one in readings:
                 last = states.get(one.key) or before.get(one.key)
                 states[one.key] = after = _state_after(last, one)
                 if one.state == "breached" and (last is None or last.state != "breached"):
+                    crossed.append(after)
                     begun.append(
                         {
                             "product": one.product,
@@ -113,7 +118,15 @@ class Readings:
                             "at": one.at.timestamp(),
                         }
                     )
+                elif last is not None and last.state == "breached" and one.state in {"met", "warning"}:
+                    over.append((last, after))
             connection.execute(tables.readings.insert(), [_reading_row(one) for one in readings])
+            for after in crossed:
+                self._append(database, connection, "sla_breached", after, {})
+            for last, after in over:
+                self._append(
+                    database, connection, "sla_recovered", after, {"lasted_since": last.since.isoformat()}
+                )
             if begun:
                 connection.execute(tables.breaches.insert(), begun)
             connection.execute(tables.upsert_state(connection), [_state_row(one) for one in states.values()])
@@ -129,7 +142,7 @@ class Readings:
         Raises:
             StoreError: the database cannot be read.
         """
-        database, tables = self._open()
+        database, tables = self.opened()
         size = HOUR if end - start <= _HOURLY_UP_TO else DAY
         table = tables.rollups
         first = int(start.timestamp()) // size * size
@@ -151,7 +164,7 @@ class Readings:
         Raises:
             StoreError: the database cannot be read.
         """
-        database, tables = self._open()
+        database, tables = self.opened()
         table = tables.readings
         statement = (
             table.select()
@@ -170,7 +183,7 @@ class Readings:
         Raises:
             StoreError: the database cannot be read.
         """
-        database, tables = self._open()
+        database, tables = self.opened()
         table = tables.breaches
         statement = table.select().where(table.c.at >= start.timestamp())
         found: dict[ObjectiveKey, list[tuple[datetime, datetime]]] = defaultdict(list)
@@ -180,6 +193,31 @@ class Readings:
                     found[row.product, row.port, row.objective].append((_moment(row.onset), _moment(row.at)))
         return dict(found)
 
+    @staticmethod
+    def _append(
+        database: RecordsDatabase,
+        connection: Connection,
+        kind: Kind,
+        state: ObjectiveState,
+        more: dict[str, str],
+    ) -> None:
+        """Evidence of what the readings say, in the transaction that keeps them."""
+        from dp_dagster.records.store import append_within
+
+        facts = {
+            "objective": state.objective,
+            "promise": state.promise,
+            "since": state.since.isoformat(),
+            "reason": state.reason,
+            "value": state.value,
+            "target": state.target,
+            "unit": state.unit,
+            **more,
+        }
+        append_within(
+            database, connection, kind, state.product, f"port/{state.port}", "service:dp-sla", "", facts
+        )
+
     def _states(
         self, connection: Connection, tables: Tables, products: Collection[str] | None
     ) -> dict[ObjectiveKey, ObjectiveState]:
@@ -187,7 +225,14 @@ class Readings:
         found = (_state(row) for row in connection.execute(statement))
         return {one.key: one for one in found if products is None or one.product in products}
 
-    def _open(self) -> tuple[RecordsDatabase, Tables]:
+    def opened(self) -> tuple[RecordsDatabase, Tables]:
+        """The database and the tables in it.
+
+        Raises:
+            SettingsError: the URL is not one of SQLite or PostgreSQL.
+            NotInstalledError: the driver is missing.
+            StoreError: the database cannot be reached or made.
+        """
         # SQLAlchemy costs 0.2 s to import; commands that read no readings do without.
         from dp_dagster.records_database import RecordsDatabase
         from dp_dagster.sla.tables import Tables

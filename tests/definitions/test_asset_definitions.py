@@ -104,7 +104,8 @@ def test_a_port_says_how_it_is_read_and_what_it_promises(assets: dict[dg.AssetKe
     assert "### How to consume" in text
     assert 'dp sql "from orders.v2.vw_orders"' in text
     assert "contracts/orders.py:Orders" in text
-    assert "| sla | 99.9% | not evaluated |" in text, "what is declared and not measured must say so"
+    assert "| availability | 99.9% | sla | measured: `sla_availability` |" in text
+    assert "| freshness | daily | refresh_rate | measured: `sla_freshness` |" in text
     assert "#shop" in text
 
 

@@ -67,7 +67,10 @@ def test_a_good_run_materialises_everything_but_the_quarantine(
     assert found[PORT]["verdict id"] == found[DATASET]["verdict id"]
     judged = checks(result)
     assert judged[DATASET, "contract"].passed
-    assert len(judged) == 1 + len(resolved(project.root / "products/orders").dataset("orders").contract.rules)
+    promised = {(PORT, "sla_availability"), (PORT, "sla_freshness")}
+    rules = resolved(project.root / "products/orders").dataset("orders").contract.rules
+    assert promised < set(judged)
+    assert len(judged) == 1 + len(rules) + len(promised)
     assert all(one.passed for one in judged.values())
     assert all(one.target_materialization_data is not None for one in judged.values())
     assert served(project) == [1, 2, 3]

@@ -84,7 +84,7 @@ def test_how_to_consume(overview: str) -> None:
 
 
 def test_the_service_level_is_said(overview: str) -> None:
-    assert re.search(r"sla\s+99\.9%\s+active", overview)
+    assert re.search(r"availability\s+99\.9%\s+sla\s+measured", overview)
 
 
 def test_freshness_policy(overview: str) -> None:

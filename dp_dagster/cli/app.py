@@ -20,6 +20,7 @@ from dp_dagster.cli.diff import diff
 from dp_dagster.cli.export import export
 from dp_dagster.cli.history import history
 from dp_dagster.cli.import_ import import_document
+from dp_dagster.cli.keys import keys
 from dp_dagster.cli.lineage import lineage
 from dp_dagster.cli.list import list_products
 from dp_dagster.cli.ports import ports
@@ -55,6 +56,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "import": import_document,
     "export": export,
     "audit": audit,
+    "keys": keys,
     "dev": dev,
 }
 """Commands, and groups of them, by name in the order in which ``dp --help`` lists them."""

@@ -45,7 +45,7 @@ _CHAIN_LIMIT = 8
 # How far a quotient of floats may be from a whole number, as a share of itself.
 _WHOLE = 1e-9
 # Decimals are divided exactly as long as so many of their 38 digits are enough behind the point.
-_EXACT_SCALE = 18
+EXACT_SCALE = 18
 
 EXPRESSED = frozenset(
     {
@@ -199,7 +199,7 @@ def _no_multiple(column: pl.Expr, value: Any, type_name: str) -> pl.Expr:
         scale = max(
             int(type_name.rstrip(")").rpartition(",")[2]), -int(Decimal(str(value)).as_tuple().exponent)
         )
-        if scale <= _EXACT_SCALE:
+        if scale <= EXACT_SCALE:
             return (column.cast(pl.Decimal(38, scale)) % pl.lit(Decimal(str(value)))) != 0
     quotient = column.cast(pl.Float64) / float(value)
     off = (quotient - quotient.round()).abs()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 import pytest
 import sqlglot
@@ -33,7 +35,6 @@ SNOWFLAKE_TYPES = {
 
 class TestDuckDB(EvaluatorConformance):
     dialect = "duckdb"
-    unsaid = (*EvaluatorConformance.unsaid, "multiples of", "means something else")
 
     @pytest.fixture(autouse=True)
     def _connection(self):
@@ -56,7 +57,6 @@ class TestDuckDB(EvaluatorConformance):
 class TestPostgres(EvaluatorConformance):
     dialect = "postgres"
     nested = False
-    unsaid = (*EvaluatorConformance.unsaid, "multiples of", "means something else")
 
     @pytest.fixture(autouse=True)
     def _server(self, postgresql_url):
@@ -108,7 +108,6 @@ class TestSpark(EvaluatorConformance):
     """Spark SQL, run by Sail over Spark Connect."""
 
     dialect = "spark"
-    unsaid = (*EvaluatorConformance.unsaid, "multiples of", "means something else")
 
     @pytest.fixture(autouse=True)
     def _place(self, spark, tmp_path):
@@ -118,7 +117,9 @@ class TestSpark(EvaluatorConformance):
         for name, frame in tables.items():
             file = self.folder / f"{name}.spark.parquet"
             frame.write_parquet(file)
-            self.session.read.parquet(str(file)).createOrReplaceTempView(name)
+            # Sail 0.7 loses the table of a lambda that it pushes into the reading of Parquet; it pushes nothing below
+            # a limit.
+            self.session.read.parquet(str(file)).limit(frame.height).createOrReplaceTempView(name)
 
     def run(self, sql):
         return [tuple(row) for row in self.session.sql(sql).collect()]
@@ -148,7 +149,6 @@ class TestSnowflake(EvaluatorConformance):
 
     dialect = "snowflake"
     nested = False
-    unsaid = (*EvaluatorConformance.unsaid, "multiples of", "means something else")
 
     @pytest.fixture(autouse=True)
     def _server(self, snowflake_session):
@@ -190,14 +190,14 @@ def test_what_sql_cannot_say_is_named_and_never_passes():
     rules = (
         Rule("text", "unevaluated", (), {"reason": "for people"}, "warn", "table"),
         Rule("own", "custom", ("x",), {"check": 0, "scope": "column"}),
-        Rule("word", "pattern", ("x",), {"regex": r"\w+", "mode": "search"}),
+        Rule("word", "pattern", ("x",), {"regex": r"\bx", "mode": "search"}),
     )
     contract = Contract("c", "0", "odcs", "", (Column("x", "string"),), rules)
     statement = count_statement(contract, ("t",), dialect="duckdb")
     assert statement.not_evaluated == {
         "text": "for people",
         "own": "rules of kind custom are not written in SQL",
-        "word": r"\w means something else in duckdb, or nothing",
+        "word": r"\b means something else in duckdb, or nothing",
     }
     assert [one.passed for one in statement.results([0, 0])] == [False] * 3
 
@@ -252,7 +252,6 @@ def test_an_unknown_dialect_is_refused():
     [
         ("^a.$", "duckdb", r"\Aa[^\n]\z"),
         ("^a.$", "postgres", r"\Aa[^\n]\Z"),
-        (r"[\d.]+", "spark", r"[\p{Nd}.]+"),
         (r"\.\(", "snowflake", r"\.\("),
         (r"a{2,255}", "postgres", "a{2,255}"),
     ],
@@ -261,11 +260,24 @@ def test_patterns_are_translated(regex, dialect, expected):
     assert translated(regex, DIALECTS[dialect]) == expected
 
 
+@pytest.mark.parametrize("letter", "dDsSwW")
+def test_classes_of_characters_are_those_of_the_embedded_evaluator(letter):
+    r"""What ``\w`` stands for is written out, for engines differ in it and in their version of Unicode."""
+    texts = [chr(code) for code in (*range(1, 0x3000), 0x1D7CE, 0x1F600)]
+    expected = pl.Series(texts).str.contains(rf"^\{letter}$").to_list()
+    assert [
+        bool(re.fullmatch(translated(rf"\{letter}", DIALECTS["duckdb"]), text)) for text in texts
+    ] == expected
+    inside = re.compile(translated(rf"[{{\{letter}]", DIALECTS["postgres"]))
+    assert [bool(inside.fullmatch(text)) for text in texts] == [
+        one or text == "{" for one, text in zip(expected, texts, strict=True)
+    ]
+
+
 @pytest.mark.parametrize(
     ("regex", "dialect"),
     [
         (r"\bx", "duckdb"),
-        (r"\d", "postgres"),
         ("(?i)x", "spark"),
         ("[[:alpha:]]", "duckdb"),
         ("a{256}", "postgres"),

@@ -8,39 +8,48 @@ from dp_dagster.errors import UsageError
 
 
 @dataclass(frozen=True)
+class Nested:
+    """Functions of a dialect over lists and maps.
+
+    Attributes:
+        filter: The items for which a condition holds.
+        length: Number of items.
+        entries: Number of entries of a map.
+        distinct: Each item once; whether null is among them differs.
+    """
+
+    filter: str
+    length: str
+    entries: str
+    distinct: str
+
+
+@dataclass(frozen=True)
 class Dialect:
     """A dialect.
 
     Attributes:
         name: As sqlglot calls it.
-        digits: What matches a decimal digit of any script, inside of a character class; empty where nothing does.
-        spaces: The same for white space.
         start: What matches the start of the text only.
         end: What matches the end of the text only, not before a last line break.
         repetitions: Largest number of repetitions in a regular expression.
-        structs: Whether fields of nested columns can be named.
-        divides: Whether a division of floats that overflows gives infinity rather than an error.
+        nested: Names of what nested columns are asked with; ``None`` where there are no such columns.
     """
 
     name: str
-    digits: str
-    spaces: str
     start: str
     end: str
     repetitions: int
-    structs: bool
-    divides: bool
+    nested: Nested | None = None
 
-
-_SPACES = r"\t\n\x0B\f\r \x{85}\p{Z}"
 
 DIALECTS: dict[str, Dialect] = {
     dialect.name: dialect
     for dialect in (
-        Dialect("duckdb", r"\p{Nd}", _SPACES, r"\A", r"\z", 1000, structs=True, divides=True),
-        Dialect("postgres", "", "", r"\A", r"\Z", 255, structs=False, divides=False),
-        Dialect("spark", r"\p{Nd}", _SPACES, r"\A", r"\z", 1000, structs=True, divides=True),
-        Dialect("snowflake", "", "", "^", "$", 1000, structs=False, divides=False),
+        Dialect("duckdb", r"\A", r"\z", 1000, Nested("LIST_FILTER", "LEN", "CARDINALITY", "LIST_DISTINCT")),
+        Dialect("postgres", r"\A", r"\Z", 255),
+        Dialect("spark", r"\A", r"\z", 1000, Nested("FILTER", "SIZE", "SIZE", "ARRAY_DISTINCT")),
+        Dialect("snowflake", "^", "$", 1000),
     )
 }
 """The dialects that a contract can be written in."""

@@ -132,6 +132,11 @@ class Settings(BaseModel):
     alert_interval: float = Field(
         default=30.0, gt=0, description="Seconds between two looks at what may have to be told."
     )
+    alert_retry: float = Field(
+        default=15.0,
+        gt=0,
+        description="Seconds before a message that was not delivered is tried again; doubled each time, up to an hour.",
+    )
     silent_after: float = Field(
         default=300.0,
         gt=0,

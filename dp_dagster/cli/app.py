@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 import typer
 
+from dp_dagster.cli.alerts import alerts
 from dp_dagster.cli.audit import audit
 from dp_dagster.cli.catalog import catalog
 from dp_dagster.cli.dev import dev
@@ -57,6 +58,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "export": export,
     "audit": audit,
     "keys": keys,
+    "alerts": alerts,
     "dev": dev,
 }
 """Commands, and groups of them, by name in the order in which ``dp --help`` lists them."""

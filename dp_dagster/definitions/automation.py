@@ -78,6 +78,17 @@ def sensors(product: ResolvedProduct, job: dg.UnresolvedAssetJobDefinition) -> S
     return result
 
 
+def sensor_names(product: ResolvedProduct) -> tuple[str, ...]:
+    """Names of the sensors that :func:`sensors` makes."""
+    declared = rates(product)
+    names = []
+    if any(rate.kind == "real_time" for rate in declared):
+        names.append(f"{product.id}_on_change")
+    if any(rate.kind == "interval" and rate.cron is None for rate in declared):
+        names.append(f"{product.id}_interval")
+    return tuple(names)
+
+
 def _interval_sensor(
     product: ResolvedProduct, job: dg.UnresolvedAssetJobDefinition, seconds: float
 ) -> dg.SensorDefinition:

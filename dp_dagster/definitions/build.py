@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from dp_dagster.definitions import automation, sla
+from dp_dagster.definitions.alerting import alerts_sensor
 from dp_dagster.definitions.datasets import dataset_asset
 from dp_dagster.definitions.inputs import input_asset
 from dp_dagster.definitions.ports import port_asset
@@ -30,13 +31,13 @@ def build_definitions(product: ResolvedProduct) -> dg.Definitions:
     ]
     if not any(isinstance(asset, dg.AssetsDefinition) for asset in assets):
         # Declared only: there is nothing to run.
-        return dg.Definitions(assets=assets)
+        return dg.Definitions(assets=assets, sensors=[alerts_sensor(product)])
     job = automation.refresh_job(product)
     return dg.Definitions(
         assets=assets,
         jobs=[job],
         schedules=automation.schedules(product, job),
-        sensors=[*automation.sensors(product, job), *sla.sensors(product)],
+        sensors=[*automation.sensors(product, job), *sla.sensors(product), alerts_sensor(product)],
         executor=dg.in_process_executor,
     )
 

@@ -136,8 +136,8 @@ def _channels(value: Any) -> Any:
     return value
 
 
-_REFERENCE_SCHEMA = {"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$"}
-_TARGET_SCHEMA = {"type": "string", "pattern": rf"{ID_PATTERN}|{_REFERENCE_SCHEMA['pattern']}"}
+REFERENCE_SCHEMA = {"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$"}
+_TARGET_SCHEMA = {"type": "string", "pattern": rf"{ID_PATTERN}|{REFERENCE_SCHEMA['pattern']}"}
 _CONDITION_SCHEMA = {
     "type": "string",
     "pattern": rf"^({'|'.join((*CONDITIONS, *_GROUPS))})$".replace("_", "[_ -]"),
@@ -148,7 +148,17 @@ def _one_or_more(schema: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "array", "items": schema}]}
 
 
-Secret = Annotated[str, BeforeValidator(_secret), WithJsonSchema(_REFERENCE_SCHEMA)]
+def _or_reference_alone(schema: dict[str, Any]) -> None:
+    """Let each value of a mapping be a reference as well."""
+    schema["additionalProperties"] = {"anyOf": [schema["additionalProperties"], REFERENCE_SCHEMA]}
+
+
+def or_reference(schema: dict[str, Any]) -> None:
+    """Let a field that takes alternatives be a reference as well."""
+    schema["anyOf"] = [*schema["anyOf"], REFERENCE_SCHEMA]
+
+
+Secret = Annotated[str, BeforeValidator(_secret), WithJsonSchema(REFERENCE_SCHEMA)]
 Target = Annotated[str, BeforeValidator(_target)]
 Targets = Annotated[
     tuple[Target, ...], BeforeValidator(_targets), WithJsonSchema(_one_or_more(_TARGET_SCHEMA))
@@ -279,6 +289,7 @@ class Alerts(Rule):
     """
 
     channels: Annotated[Mapping[str, Channel], BeforeValidator(_channels)] = Field(
+        json_schema_extra=_or_reference_alone,
         default_factory=dict,
         description="Ways to reach people, by name. A name of the platform's may be used, too.",
     )

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from dp_dagster.descriptor.access import Grant, Who  # noqa: TC001 - pydantic reads annotations at run time
-from dp_dagster.descriptor.alerting import Alerts, Secret  # noqa: TC001 - pydantic reads annotations at run time
+from dp_dagster.descriptor.alerting import Alerts, Secret, or_reference
 from dp_dagster.descriptor.base import Model
 from dp_dagster.descriptor.dialects import API_VERSION
 from dp_dagster.descriptor.values import (  # noqa: TC001 - pydantic reads annotations at run time
@@ -230,6 +230,7 @@ class Descriptor(Model):
     sla: Objectives | None = Field(default=None, description="Default objectives of all output ports.")
     alerts: Alerts | None = Field(
         default=None,
+        json_schema_extra=or_reference,
         description="Who is told what, and when. A reference alone is one channel for everything.",
     )
     infrastructure: OpenMapping | None = Field(

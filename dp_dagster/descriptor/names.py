@@ -14,7 +14,7 @@ VERSION_PATTERN = (
 )
 
 RESERVED_PRODUCT_IDS = frozenset(
-    {"main", "memory", "temp", "system", "information_schema", "pg_catalog", "records", "default"}
+    {"main", "memory", "temp", "system", "information_schema", "pg_catalog", "records", "default", "platform"}
 )
 """Catalogs that DuckDB keeps to itself, and names that the platform uses beside the products."""
 

@@ -156,6 +156,7 @@ def run(
         raise_on_error=False,
         asset_selection=list(assets) if assets else None,
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags={".dagster/repository": f"__repository__@{product.id}"},
     )
     release_run(result.run_id)
     return result

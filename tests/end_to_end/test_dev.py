@@ -52,7 +52,7 @@ def query(server: DevServer, product: str, sql: str) -> list[tuple[object, ...]]
 
 
 def test_every_product_is_a_location_that_loads(dev_server: DevServer) -> None:
-    assert dev_server.wait_for_locations() == dict.fromkeys(PRODUCTS)
+    assert dev_server.wait_for_locations() == dict.fromkeys((*PRODUCTS, "platform"))
 
 
 @pytest.mark.parametrize("product", PRODUCTS)

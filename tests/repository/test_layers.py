@@ -39,16 +39,18 @@ LAYERS = (
     "pipeline",
     "lineage",
     "sla",
+    "alerts",
     "documents",
     "control",
     "definitions",
     "components",
     "project_location",
+    "platform_location",
     "cli",
     "testing",
 )
 #: Layers that may import dagster and its plugins.
-DAGSTER = {"definitions", "components", "project_location", "__init__"}
+DAGSTER = {"definitions", "components", "project_location", "platform_location", "__init__"}
 
 
 def modules() -> list[Path]:

@@ -1,0 +1,130 @@
+"""One look at a product: read what is new, commit what follows, send what is due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from dp_dagster.alerts.conditions import RECORDS, from_channels, from_records
+from dp_dagster.alerts.delivery import deliver
+from dp_dagster.alerts.model import PLATFORM, Observation
+from dp_dagster.alerts.routing import Routes, telling_of
+from dp_dagster.alerts.store import Round, Watcher, now_utc
+from dp_dagster.storage.manifest import consumers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import datetime
+
+    from dp_dagster.alerts.machine import Telling
+    from dp_dagster.alerts.model import Key
+    from dp_dagster.alerts.store import AlertStore, Delivery, Outcome
+    from dp_dagster.resolve import ResolvedProduct
+    from dp_dagster.resolve.alerting import ResolvedAlerts
+    from dp_dagster.settings import Settings
+
+_MOST_RECORDS = 500
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What somebody else saw of a product, Dagster for one.
+
+    Attributes:
+        observations: In order of time.
+        covered: Families of which everything that is wrong is among them.
+        unknown: Keys of which nothing is known.
+        cursor: Where to go on next time, by name.
+    """
+
+    observations: Sequence[Observation] = ()
+    covered: Collection[str] = ()
+    unknown: Collection[Key] = ()
+    cursor: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a look came to."""
+
+    outcome: Outcome
+    tried: Sequence[tuple[Delivery, str]]
+
+    def __str__(self) -> str:
+        if not self.outcome.committed:
+            return "another evaluation was quicker"
+        sent = sum(not error for _, error in self.tried)
+        failed = len(self.tried) - sent
+        parts = [
+            f"{len(self.outcome.opened)} opened" if self.outcome.opened else "",
+            f"{len(self.outcome.recovered)} recovered" if self.outcome.recovered else "",
+            f"{sent} sent" if sent else "",
+            f"{failed} not delivered: {next(error for _, error in self.tried if error)}" if failed else "",
+        ]
+        return ", ".join(part for part in parts if part) or "nothing new"
+
+
+def look_at(
+    product: ResolvedProduct,
+    store: AlertStore,
+    see: Callable[[Watcher, datetime], Seen],
+    now: Callable[[], datetime] = now_utc,
+) -> Looked:
+    """Evaluate a product's conditions once, and send what is due on its channels.
+
+    Args:
+        product: The product.
+        store: Of the alerts.
+        see: What else is known of it, from where the last look ended.
+        now: The time.
+    """
+    moment = now()
+    watcher = store.watchers([product.id]).get(product.id) or Watcher(product.id)
+    after = watcher.cursor.get("record")
+    happened = store.happened(product.id, after, RECORDS, _MOST_RECORDS)
+    seen = see(watcher, moment)
+    observations = [
+        *from_records(product, happened),
+        *seen.observations,
+        *from_channels(product.id, store.failing_channels(product.id), moment),
+    ]
+    own = Routes.of(product.alerts)
+    outcome = store.commit(
+        Round(
+            watcher,
+            moment,
+            sorted(observations, key=lambda one: one.at),
+            covered={*seen.covered, "channel_failed"},
+            unknown=seen.unknown,
+            cursor={
+                **watcher.cursor,
+                **seen.cursor,
+                "record": happened[-1].id if happened else after or 0,
+            },
+            routes=own,
+        ),
+        lambda _: telling_for(product.id, product.alerts, product.settings, store),
+    )
+    return Looked(outcome, deliver(store, {product.id: own}, pause=product.settings.alert_retry, now=now))
+
+
+def telling_for(product: str, alerts: ResolvedAlerts, settings: Settings, store: AlertStore) -> Telling:
+    """When and where a product's alerts are told; who reads its ports is looked up when it matters."""
+    readers = (
+        () if product == PLATFORM else tuple(one.consumer for one in consumers(settings.storage, product))
+    )
+    readers = tuple(dict.fromkeys(name for name in readers if name != product))
+    return telling_of(product, alerts, _Registered(store), readers)
+
+
+class _Registered(dict[str, Routes]):
+    """Routes of others, read when they are asked for: nearly always nobody does."""
+
+    def __init__(self, store: AlertStore) -> None:
+        super().__init__()
+        self._read = cache(lambda name: store.watchers([name]).get(name))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        watcher = self._read(name)
+        return watcher.routes if watcher is not None else default

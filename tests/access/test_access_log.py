@@ -1,0 +1,245 @@
+"""The access log: nothing waits for it, what it wrote is whole, and who changes it later is found."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy
+
+from dp_dagster.access.access_tables import ACCESSES, BOUNDS, ROLLUPS, TABLES
+from dp_dagster.access.log import Access, AccessLog, verify
+from dp_dagster.access.rollups import AccessRollups, Totals
+from dp_dagster.errors import UsageError
+from dp_dagster.records import Records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WRITER = Path(__file__).with_name("access_writer.py")
+NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+
+
+def access(**changes: Any) -> Access:
+    made = Access(
+        NOW.timestamp(),
+        "people",
+        "rest",
+        "people",
+        3,
+        "ada",
+        "app",
+        "oauth2",
+        ("id", "name"),
+        10,
+        200,
+        3.0,
+        500,
+    )
+    return made._replace(**changes)
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return Records(f"sqlite:///{tmp_path}/records.db", lock_timeout=1)
+
+
+@pytest.fixture
+def log(records: Records) -> Iterator[AccessLog]:
+    made = AccessLog(records)
+    made.start()
+    yield made
+    made.close()
+
+
+def written(records: Records) -> list[Any]:
+    with records.database().reading() as connection:
+        return list(connection.execute(ACCESSES.select().order_by(ACCESSES.c.batch, ACCESSES.c.number)))
+
+
+def test_accesses_are_written_within_a_second_and_chained(log: AccessLog, records: Records) -> None:
+    log.record(access())
+    log.record(access(version=None, client=None, status=403, rows=0, columns=(), subject='\x00";\ud800é'))
+    deadline = time.monotonic() + 10
+    while not (found := records.query(kind="read")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first, second = written(records)
+    assert (first.at, first.product, first.version) == ("2026-03-01T12:00:30.000000+00:00", "people", 3)
+    assert (first.columns, first.rows, first.status, first.milliseconds) == ('["id", "name"]', 10, 200, 3.0)
+    assert (second.version, second.client, second.subject) == (None, None, '\ufffd";?é')
+    (record,) = found
+    assert (record.product, record.actor, record.payload["accesses"]) == ("people", "service:serve", 2)
+    assert records.verify() == verify(records) == []
+
+
+def test_what_waits_is_written_at_the_end(records: Records) -> None:
+    log = AccessLog(records)
+    log.start()
+    for number in range(500):
+        log.record(access(product=f"p{number % 3}"))
+    log.close()
+    assert len(written(records)) == 500
+    assert verify(records) == []
+
+
+def test_taking_an_access_costs_microseconds(records: Records) -> None:
+    log = AccessLog(records)
+    start = time.process_time()
+    for _ in range(20_000):
+        log.record(access())
+    assert (time.process_time() - start) / 20_000 < 50e-6, (
+        "an access is more than a sample; this is far above both"
+    )
+    log.close()
+    assert len(written(records)) == 20_000
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("update dp_accesses set subject = 'bob' where number = 1", "were changed, removed or added"),
+        ("delete from dp_accesses where number = 2", "(2 are there, 3 were written)"),
+        ("update dp_accesses set milliseconds = milliseconds + 1", "were changed, removed or added"),
+        ("delete from dp_accesses", "all 3 accesses of batch"),
+        ("update dp_accesses set batch = 'other'", "are on no record"),
+    ],
+)
+def test_tampering_is_found(records: Records, tmp_path: Path, statement: str, said: str) -> None:
+    log = AccessLog(records)
+    for _ in range(3):
+        log.record(access())
+    assert log.flush()
+    with sqlite3.connect(tmp_path / "records.db") as connection:
+        connection.execute(statement)
+    connection.close()
+    assert said in " ".join(verify(records))
+
+
+def test_what_is_not_kept_is_counted_on_the_chain(records: Records) -> None:
+    log = AccessLog(records, capacity=10)
+    for _ in range(25):
+        log.record(access())
+    log.close()
+    (record,) = records.query(kind="read")
+    assert (record.payload["accesses"], record.payload["not_kept"]) == (10, 15)
+
+
+def test_a_database_that_is_away_holds_nobody_up(
+    records: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = AccessLog(records)
+    log.record(access())
+    assert log.flush()
+    blocker = sqlite3.connect(tmp_path / "records.db", isolation_level=None)
+    blocker.execute("begin immediate")
+    log.record(access())
+    with caplog.at_level(logging.WARNING):
+        assert not log.flush()
+    assert "1 accesses wait to be written down" in caplog.text
+    log.record(access())
+    blocker.execute("commit")
+    blocker.close()
+    log.close()
+    assert len(written(records)) == 3
+    assert verify(records) == []
+
+
+def test_minutes_are_counted(records: Records) -> None:
+    log = AccessLog(records)
+    for status, milliseconds in [
+        (200, 0.5),
+        (304, 1.0),
+        (404, 1.1),
+        (429, 99.0),
+        (500, 20_000.0),
+        (503, 3.0),
+    ]:
+        log.record(access(status=status, milliseconds=milliseconds))
+    assert log.flush()
+    log.record(access())
+    log.record(access(at=(NOW + timedelta(minutes=1)).timestamp()))
+    log.record(access(port="graphql"))
+    assert log.flush()
+    rollups = AccessRollups(records)
+    minutes = rollups.between("people", "rest", NOW, NOW + timedelta(minutes=2))
+    assert [one.minute for one in minutes] == [NOW.replace(second=0), NOW.replace(second=0, minute=1)]
+    first = minutes[0].totals
+    assert (first.answers, first.good) == (7, 5)
+    assert first.buckets == (2, 1, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1)
+    assert rollups.between("people", "rest", NOW, NOW) == []
+    since = {("people", "rest"): NOW, ("people", "graphql"): NOW, ("people", "other"): NOW}
+    totals = rollups.totals(since, NOW + timedelta(days=1))
+    assert {port: one.answers for (_, port), one in totals.items()} == {"rest": 8, "graphql": 1, "other": 0}
+    late = rollups.totals({("people", "rest"): NOW + timedelta(minutes=1)}, NOW + timedelta(days=1))
+    assert late["people", "rest"].answers == 1
+    with pytest.raises(UsageError, match="no time zone"):
+        rollups.between("people", "rest", NOW.replace(tzinfo=None), NOW)
+
+
+def test_quantiles_are_never_too_good() -> None:
+    empty = (0,) * (len(BOUNDS) + 1)
+    assert Totals().quantile(0.95) is None
+    totals = Totals(10, 10, (*(0, 9), *empty[2:-1], 1))
+    assert (totals.quantile(0.5), totals.quantile(0.9), totals.quantile(0.91)) == (2.0, 2.0, float("inf"))
+
+
+def test_rows_of_today_are_known(records: Records) -> None:
+    first, second = AccessLog(records), AccessLog(records)
+    now = time.time()
+    first.record(access(at=now))
+    assert first.rows_today("people", "rest", "oauth2:ada") == 10
+    assert first.flush()
+    assert first.rows_today("people", "rest", "oauth2:ada") == 10
+    second.record(access(at=now, rows=5))
+    assert second.flush()
+    assert second.rows_today("people", "rest", "oauth2:ada") == 15, "with what another process gave"
+    assert second.rows_today("people", "rest", "oauth2:bob") == 0
+
+
+def check_killed_writers(records: Records, url: str) -> None:
+    writers = [
+        subprocess.Popen([sys.executable, WRITER, url, f"writer-{number}"], stdout=subprocess.PIPE, text=True)
+        for number in range(2)
+    ]
+    try:
+        for writer in writers:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+        deadline = time.monotonic() + 30
+        while len(records.query(kind="read")) < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        for writer in writers:
+            writer.send_signal(signal.SIGKILL)
+            writer.wait()
+            assert writer.stdout is not None
+            writer.stdout.close()
+    assert records.verify() == verify(records) == []
+    batches = records.query(kind="read")
+    assert len(batches) >= 4
+    count = sum(record.payload["accesses"] for record in batches)
+    assert len(written(records)) == count
+    with records.database().reading() as connection:
+        answers = connection.execute(sqlalchemy.select(sqlalchemy.func.sum(ROLLUPS.c.answers))).scalar_one()
+        usage = TABLES.tables["dp_access_usage"]
+        rows = connection.execute(sqlalchemy.select(sqlalchemy.func.sum(usage.c.rows))).scalar_one()
+    assert (int(answers), int(rows)) == (count, 2 * count), "the counts are those of the accesses"
+
+
+@pytest.mark.slow
+def test_killed_writers_leave_whole_batches(records: Records, tmp_path: Path) -> None:
+    check_killed_writers(records, f"sqlite:///{tmp_path}/records.db")
+
+
+@pytest.mark.slow
+@pytest.mark.needs("postgresql")
+def test_killed_writers_leave_whole_batches_in_postgresql(postgresql_url: str) -> None:
+    check_killed_writers(Records(postgresql_url, lock_timeout=5), postgresql_url)

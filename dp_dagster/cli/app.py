@@ -29,6 +29,7 @@ from dp_dagster.cli.quarantine import quarantine
 from dp_dagster.cli.rollback import rollback
 from dp_dagster.cli.run import run_product
 from dp_dagster.cli.schema import schema
+from dp_dagster.cli.serve import serve
 from dp_dagster.cli.show import show
 from dp_dagster.cli.sla import sla
 from dp_dagster.cli.sql import sql
@@ -59,6 +60,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "audit": audit,
     "keys": keys,
     "alerts": alerts,
+    "serve": serve,
     "dev": dev,
 }
 """Commands, and groups of them, by name in the order in which ``dp --help`` lists them."""

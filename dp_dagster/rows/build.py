@@ -15,7 +15,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dp_dagster.errors import DataProductError, LockedError, StoreError
 from dp_dagster.rows.forms import NAN, form_of
@@ -24,8 +24,8 @@ from dp_dagster.rows.leftovers import remove_unfinished, unfinished
 
 if TYPE_CHECKING:
     import duckdb
+    from adbc_driver_manager import AdbcConnection
 
-_BATCH_ROWS = 32_768
 _PAGE_BYTES = 8192
 _BUILDING = ".building"
 EXIT_LOCKED = 75
@@ -74,8 +74,9 @@ def build(target: Path, layout: Layout, *, threads: int = 1, memory: str = "512M
 
 
 def _fill(building: Path, layout: Layout, threads: int, memory: str) -> None:
-    import adbc_driver_sqlite.dbapi as sqlite
+    import adbc_driver_sqlite as sqlite
     import duckdb
+    from adbc_driver_manager import AdbcConnection
     from adbc_driver_manager import Error as AdbcError
 
     from dp_dagster.engines.duckdb import first_line, prepare
@@ -84,23 +85,47 @@ def _fill(building: Path, layout: Layout, threads: int, memory: str) -> None:
     try:
         with (
             duckdb.connect(config={"temp_directory": str(spill), "memory_limit": memory}) as source,
-            sqlite.connect(f"file:{building}", autocommit=True) as store,
-            store.cursor() as cursor,
+            sqlite.connect(f"file:{building}") as database,
+            AdbcConnection(database) as store,
         ):
             prepare(source)
             source.execute(f"set threads = {threads}")
             for statement in _statements(layout):
-                cursor.execute(statement)
-            reader = source.execute(_stored_rows(layout)).to_arrow_reader(_BATCH_ROWS)
-            cursor.adbc_ingest(TABLE, reader, mode="append")
-            _put_nans(source, cursor, layout)
+                _run(store, statement)
+            _append(store, source.sql(_stored_rows(layout)))
+            _put_nans(source, store, layout)
             for number, index in enumerate(layout.indexes):
                 names = ", ".join(layout.names[name] for name in index)
-                cursor.execute(f"create index by_{number} on {TABLE} ({names})")
-            cursor.execute("commit")
+                _run(store, f"create index by_{number} on {TABLE} ({names})")
+            _run(store, "commit")
         _check(building)
     except (duckdb.Error, AdbcError, sqlite3.Error, OSError) as error:
         raise StoreError(f"the row store {building} cannot be built: {first_line(error)}") from error
+
+
+def _run(store: AdbcConnection, sql: str) -> None:
+    from adbc_driver_manager import AdbcStatement
+
+    with AdbcStatement(store) as statement:
+        statement.set_sql_query(sql)
+        statement.execute_update()
+
+
+def _append(store: AdbcConnection, rows: duckdb.DuckDBPyRelation) -> None:
+    """Put rows into the table, from one library to the other in Arrow's own form."""
+    from adbc_driver_manager import (
+        INGEST_OPTION_MODE,
+        INGEST_OPTION_MODE_APPEND,
+        INGEST_OPTION_TARGET_TABLE,
+        AdbcStatement,
+    )
+
+    with AdbcStatement(store) as statement:
+        statement.set_options(
+            **{INGEST_OPTION_TARGET_TABLE: TABLE, INGEST_OPTION_MODE: INGEST_OPTION_MODE_APPEND}
+        )
+        statement.bind_stream(rows.__arrow_c_stream__())
+        statement.execute_update()
 
 
 def _statements(layout: Layout) -> list[str]:
@@ -135,29 +160,30 @@ def _stored_rows(layout: Layout) -> str:
     return stored
 
 
-def _put_nans(source: duckdb.DuckDBPyConnection, cursor: Any, layout: Layout) -> None:
+def _put_nans(source: duckdb.DuckDBPyConnection, store: AdbcConnection, layout: Layout) -> None:
     """SQLite took NaN for null; put the text in its place."""
+    from adbc_driver_manager import AdbcStatement
+
     from dp_dagster.engines.duckdb import quote
 
+    told_by = [(FILES_ROW_NUMBER, ROW_NUMBER)]
+    if layout.key:
+        told_by = [
+            (form_of(layout.types[name]).store(quote(name)), layout.names[name]) for name in layout.key
+        ]
+    chosen = ", ".join(f"{expression} as {stored}" for expression, stored in told_by)
+    where = " and ".join(f"{stored} = ?" for _, stored in told_by)
     for name, kind in layout.columns:
-        if not form_of(kind).has_nan:
-            continue
-        if name in layout.key:
-            # A null was refused there already.
-            continue
-        told_by = (
-            [(form_of(layout.types[part]).store(quote(part)), layout.names[part]) for part in layout.key]
-            if layout.key
-            else [(FILES_ROW_NUMBER, ROW_NUMBER)]
-        )
-        chosen = ", ".join(f"{store} as {stored}" for store, stored in told_by)
-        rows = source.execute(
-            f"select {chosen} from (select * from {layout.files_table()} where isnan({quote(name)}))"
-        ).to_arrow_reader(_BATCH_ROWS)
-        where = " and ".join(f"{stored} = ?" for _, stored in told_by)
-        for batch in rows:
-            if batch.num_rows:
-                cursor.executemany(f"update {TABLE} set {layout.names[name]} = '{NAN}' where {where}", batch)
+        # In the key it was refused already, as null is.
+        if form_of(kind).has_nan and name not in layout.key:
+            rows = source.sql(
+                f"select {chosen} from (select * from {layout.files_table()} where isnan({quote(name)}))"
+            )
+            with AdbcStatement(store) as statement:
+                statement.set_sql_query(f"update {TABLE} set {layout.names[name]} = '{NAN}' where {where}")
+                statement.prepare()
+                statement.bind_stream(rows.__arrow_c_stream__())
+                statement.execute_update()
 
 
 def _check(building: Path) -> None:

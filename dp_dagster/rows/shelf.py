@@ -53,16 +53,13 @@ class Kept:
         contract: What describes the columns.
         key: What tells rows apart.
         sort_by: What rows are sorted by when they are published.
+        looked_up_by: Further columns that rows are often looked up by: those that relate them to other datasets.
     """
 
     contract: Contract
     key: tuple[str, ...]
     sort_by: tuple[str, ...] = ()
-
-    @property
-    def looked_up_by(self) -> tuple[tuple[str, ...], ...]:
-        """Columns that name rows of another dataset: rows are looked up by them from there."""
-        return tuple(dict.fromkeys(rule.columns for rule in self.contract.rules if rule.kind == "reference"))
+    looked_up_by: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass

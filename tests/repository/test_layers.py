@@ -42,6 +42,7 @@ LAYERS = (
     "alerts",
     "documents",
     "control",
+    "serving",
     "definitions",
     "components",
     "project_location",

@@ -1,0 +1,359 @@
+"""Putting it together: from resolved products to the shell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time
+from email.utils import format_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dp_dagster.errors import AuthorError, StoreError, UsageError
+from dp_dagster.ports.served import ServedPort
+from dp_dagster.rows.builder import StoreBuilder
+from dp_dagster.rows.export import Exports
+from dp_dagster.rows.files import FilesEngine
+from dp_dagster.rows.shelf import Desk, Kept, Shelf
+from dp_dagster.rows.version import Limits
+from dp_dagster.serving.follow import Follower
+from dp_dagster.serving.gate import Gates
+from dp_dagster.serving.hosts import Host
+from dp_dagster.serving.mounts import Services, mounts
+from dp_dagster.serving.options import ServeOptions
+from dp_dagster.serving.shell import Route, Shell, json_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dp_dagster.access.view import DatasetView, Identity
+    from dp_dagster.resolve import ResolvedDataset, ResolvedOutput, ResolvedProduct
+    from dp_dagster.rows.version import PublishedVersion
+    from dp_dagster.serving.mounts import Mount
+    from dp_dagster.serving.protocol import Application, Headers, Receive, Scope, Send
+    from dp_dagster.settings import Settings
+    from dp_dagster.storage.manifest import Manifest
+
+_LOG = logging.getLogger("dp_dagster.serving")
+_UNLIMITED_BYTES = 1 << 50
+_UNLIMITED_SECONDS = 86_400.0
+
+
+def create() -> Shell:
+    """The application of a worker process, by the options in its environment."""
+    from dp_dagster.settings import Settings
+
+    options = ServeOptions.from_environment()
+    settings = Settings.load(Path(options.start))
+    return assemble(served_products(options, settings), settings)
+
+
+def served_products(options: ServeOptions, settings: Settings) -> tuple[ResolvedProduct, ...]:
+    """The products to serve. Without names, those of the project that are sound.
+
+    Raises:
+        UsageError: a product is unknown, or none has a port to serve.
+        DescriptorError: a product that was named is at fault.
+    """
+    from dp_dagster.resolve import find_product, resolve_project
+
+    if options.products:
+        products = tuple(find_product(name, settings) for name in options.products)
+    else:
+        project = resolve_project(settings)
+        for failure in project.failures:
+            _LOG.error("%s is not served: %s", failure.product_id, failure.error)
+        products = project.products
+    if not any(served_ports(product) for product in products):
+        names = ", ".join(product.id for product in products) or "the project"
+        raise UsageError(
+            f"{names}: no active output port is served; declare one of type REST_API or GRAPHQL, see docs/serving.md"
+        )
+    return products
+
+
+def served_ports(product: ResolvedProduct) -> list[ResolvedOutput]:
+    """The ports of a product that answer requests."""
+    return [port for port in product.active_ports if isinstance(port.port, ServedPort)]
+
+
+def assemble(products: Iterable[ResolvedProduct], settings: Settings) -> Shell:
+    """The shell around the served ports of these products.
+
+    Raises:
+        AuthorError: two ports want the same path.
+        SettingsError: a port cannot authenticate anybody.
+    """
+    return _Assembly(tuple(products), settings).shell()
+
+
+@dataclass
+class _Port:
+    """One served port and what belongs to it."""
+
+    product: ResolvedProduct
+    output: ResolvedOutput
+    dataset: ResolvedDataset
+    host: Host
+    route: Route
+
+
+@dataclass
+class _Assembly:
+    products: tuple[ResolvedProduct, ...]
+    settings: Settings
+    ports: list[_Port] = field(default_factory=list)
+    further: list[Mount] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        from dp_dagster.access.masks import Masks
+
+        settings = self.settings
+        masks = Masks.from_environment()
+        self.workers = ThreadPoolExecutor(settings.serve_threads, thread_name_prefix="rows")
+        folder = settings.state_directory
+        self.engine = FilesEngine(memory=settings.serve_memory, spill=folder / "spill")
+        salt = hashlib.sha256(masks.secret).hexdigest() if masks.secret else ""
+        largest = settings.limits.response_bytes
+        self.exports = Exports(
+            self.engine,
+            folder / "exports",
+            room=settings.export_room,
+            largest=largest if isinstance(largest, int) else _UNLIMITED_BYTES,
+            seconds=settings.export_seconds,
+            salt=salt,
+        )
+        self.builder = StoreBuilder(retention=settings.row_store_retention)
+        seconds = settings.limits.query_seconds
+        self.desk = Desk(
+            state_directory=folder,
+            engine=self.engine,
+            exports=self.exports,
+            builder=self.builder,
+            workers=self.workers,
+            limits=Limits(seconds=_UNLIMITED_SECONDS if not isinstance(seconds, float | int) else seconds),
+            masks=masks,
+        )
+        self.gates = Gates(settings)
+        self.shelves: dict[tuple[str, str], Shelf] = {}
+        self.datasets: dict[tuple[str, str], Host] = {}
+        self.followers: dict[str, Follower] = {}
+        self.listeners: list[Callable[[str, str, PublishedVersion], None]] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    # -- making ----------------------------------------------------------------------------------------
+
+    def shell(self) -> Shell:
+        """Everything, mounted."""
+        for product in self.products:
+            self.followers[product.id] = Follower(
+                self.settings.storage,
+                product.id,
+                patience=self.settings.serve_patience,
+                shown=self._shown,
+            )
+            for output in served_ports(product):
+                self.ports.append(self._port(product, output))
+        self.further = mounts(Services(self.settings, self.products, self._host_of, self.listeners.append))
+        routes = [port.route for port in self.ports]
+        routes += [Route(mount.path, mount.application, identify=mount.identify) for mount in self.further]
+        routes += [Route("/health", self._health), Route("/ready", self._ready)]
+        self._refuse_shared_paths(routes)
+        return Shell(routes, start=self._start, stop=self._stop)
+
+    def _refuse_shared_paths(self, routes: list[Route]) -> None:
+        names = {id(port.route): port.host.name for port in self.ports}
+        for number, route in enumerate(routes):
+            for other in routes[:number]:
+                if f"{route.path}/".startswith(f"{other.path}/") or f"{other.path}/".startswith(
+                    f"{route.path}/"
+                ):
+                    both = [names.get(id(one), "dp serve itself") for one in (other, route)]
+                    raise AuthorError(
+                        f"{both[0]} is served at {other.path} and {both[1]} at {route.path}; give one of them an "
+                        "endpoint with another path"
+                    )
+
+    def _port(self, product: ResolvedProduct, output: ResolvedOutput) -> _Port:
+        from dp_dagster.pipeline.projections import output_context
+        from dp_dagster.pipeline.session import Session
+
+        kind, dataset = output.port, output.dataset
+        assert isinstance(kind, ServedPort)
+        assert dataset is not None
+        context = output_context(Session(product, "serve"), output)
+        name = f"{product.id}.{output.label}"
+        host = Host(
+            name,
+            self._shelf(product, dataset),
+            lambda manifest: _version_of_port(manifest, output),
+            lambda other, identity: self._related(product, dataset, other, identity),
+        )
+        self.followers[product.id].add(host)
+        gate = self.gates.of(output)
+        policy, label = product.access, dataset.label
+        try:
+            application: Application = kind.application(output.config, context, host)
+        except Exception as error:  # noqa: BLE001 - a kind is code of others; this port is at fault, not the rest
+            _LOG.exception("%s is not served: its kind failed", name)
+            application = _broken(f"{name} failed to start: {error}")
+        route = Route(
+            kind.path(output.config, context),
+            application,
+            identify=gate.identify,
+            view=lambda identity: policy.view(label, identity),
+            finished=gate.finished,
+            headers=_deprecation(dataset),
+        )
+        return _Port(product, output, dataset, host, route)
+
+    def _shelf(self, product: ResolvedProduct, dataset: ResolvedDataset) -> Shelf:
+        from dp_dagster.storage import dataset_table
+
+        name = (product.id, dataset.label)
+        if name not in self.shelves:
+            location = dataset_table(self.settings.storage, product.id, dataset.major, dataset.name)
+            kept = Kept(dataset.contract, dataset.key, dataset.sort_by, _looked_up_by(product, dataset))
+            self.shelves[name] = Shelf(self.desk, location, kept)
+        return self.shelves[name]
+
+    def _related(
+        self, product: ResolvedProduct, beside: ResolvedDataset, name: str, identity: Identity
+    ) -> tuple[Host, DatasetView] | None:
+        """Another dataset of the same product and major version."""
+        found = next(
+            (one for one in product.datasets if one.name == name and one.major == beside.major), None
+        )
+        view = product.access.view(found.label, identity) if found is not None else None
+        if found is None or view is None:
+            return None
+        key = (product.id, found.label)
+        if key not in self.datasets:
+            self._add_dataset(product, found)
+        return self.datasets[key], view
+
+    def _add_dataset(self, product: ResolvedProduct, dataset: ResolvedDataset) -> None:
+        shelf = self._shelf(product, dataset)
+        self.datasets[product.id, dataset.label] = host = Host(
+            f"{product.id}.{dataset.label}",
+            shelf,
+            lambda manifest: _version_of_dataset(manifest, dataset, shelf),
+            lambda other, identity: self._related(product, dataset, other, identity),
+        )
+        self.followers[product.id].add(host)
+
+    def _host_of(self, product: str, major: int, name: str) -> Host:
+        for port in self.ports:
+            if (port.product.id, port.output.major, port.output.name) == (product, major, name):
+                return port.host
+        raise UsageError(f"{product}.{name}@{major} is not served here")
+
+    # -- running ---------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        self.gates.start()
+        # What ports show is known before the first request.
+        await asyncio.gather(*(follower.look() for follower in self.followers.values()))
+        self.tasks = [asyncio.create_task(follower.run()) for follower in self.followers.values()]
+        for mount in self.further:
+            if mount.start is not None:
+                await mount.start()
+
+    async def _stop(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        for task in self.tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for mount in self.further:
+            if mount.stop is not None:
+                await mount.stop()
+        self.exports.close()
+        await asyncio.to_thread(self.builder.close)
+        self.workers.shutdown(wait=False, cancel_futures=True)
+        await self.gates.stop()
+
+    def _shown(self, host: Host, version: PublishedVersion) -> None:
+        for port in self.ports:
+            if port.host is host:
+                for listener in self.listeners:
+                    listener(port.product.id, port.output.label, version)
+
+    # -- health ----------------------------------------------------------------------------------------
+
+    async def _health(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await json_answer({"status": "alive"})(send)
+
+    async def _ready(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """200 while at least one port can answer; each port says for itself what it can do."""
+        ports = [_state(port) for port in self.ports]
+        able = any(port["state"] in {"ready", "ready, from files"} for port in ports)
+        await json_answer({"status": "ready" if able else "not ready", "ports": ports}, 200 if able else 503)(
+            send
+        )
+
+
+def _state(port: _Port) -> dict[str, Any]:
+    current = port.host.current
+    if current is None:
+        state = "broken" if port.host.fault else "not published"
+    elif port.host.fault:
+        state = "behind"
+    else:
+        state = "ready" if current.store is not None else "ready, from files"
+    return {
+        "port": port.host.name,
+        "path": port.route.path,
+        "state": state,
+        "version": current.version if current is not None else None,
+        "published_at": current.published_at.isoformat() if current is not None else None,
+    }
+
+
+def _looked_up_by(product: ResolvedProduct, dataset: ResolvedDataset) -> tuple[tuple[str, ...], ...]:
+    """The columns by which rows of other datasets are followed to this one."""
+    from dp_dagster.resolve.relationships import relationships_of
+
+    found: dict[tuple[str, ...], None] = {}
+    for relation in relationships_of(product, dataset.major):
+        if relation.dataset == dataset.name:
+            found[relation.columns] = None
+        if relation.target == dataset.name:
+            found[relation.target_columns] = None
+    return tuple(found)
+
+
+def _version_of_port(manifest: Manifest, output: ResolvedOutput) -> int | None:
+    entry = manifest.port(output.major, output.name)
+    return entry.version if entry is not None else None
+
+
+def _version_of_dataset(manifest: Manifest, dataset: ResolvedDataset, shelf: Shelf) -> int | None:
+    """The newest version that any port shows; of a dataset without ports, the newest that there is."""
+    entries = manifest.ports.get(f"v{dataset.major}", {}).values()
+    shown = [entry.version for entry in entries if entry.dataset == dataset.name]
+    return max(shown) if shown else shelf.newest()
+
+
+def _broken(message: str) -> Application:
+    async def answer(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise StoreError(message)
+
+    return answer
+
+
+def _deprecation(dataset: ResolvedDataset) -> Headers:
+    """Headers of a deprecated version: RFC 9745 and RFC 8594."""
+    deprecated = dataset.deprecated
+    if deprecated is None:
+        return []
+    sunset = datetime.combine(deprecated.sunset, time(), UTC)
+    return [
+        # It is declared so now; since when, nobody wrote down.
+        (b"deprecation", f"@{int(datetime.now(UTC).timestamp())}".encode()),
+        (b"sunset", format_datetime(sunset, usegmt=True).encode()),
+    ]

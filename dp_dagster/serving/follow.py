@@ -1,0 +1,113 @@
+"""Following what is published: each product's manifest is looked at twice a second, which costs one system call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from dp_dagster.errors import DataProductError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dp_dagster.rows.version import PublishedVersion
+    from dp_dagster.serving.hosts import Host
+
+_LOG = logging.getLogger("dp_dagster.serving")
+_LOOK_SECONDS = 0.5
+_STORE_SECONDS = 0.05
+
+
+class Follower:
+    """Keeps the hosts of one product at the newest version.
+
+    A new version is opened beside the old one. The old one stays on show until the new one's row store has been
+    built, so that no answer becomes slow; at most for ``patience`` seconds.
+
+    Args:
+        storage: The storage root.
+        product: The product's id.
+        patience: Seconds.
+        shown: Called in the event loop when a version is put on show, also for the first one.
+    """
+
+    def __init__(
+        self,
+        storage: str,
+        product: str,
+        *,
+        patience: float,
+        shown: Callable[[Host, PublishedVersion], None] | None = None,
+    ) -> None:
+        from dp_dagster.storage.location import product_directory
+
+        self._storage = storage
+        self._product = product
+        self._patience = patience
+        self._shown = shown
+        self._path: Path = product_directory(storage, product) / "manifest.json"
+        self._seen: tuple[int, int, int] | None = None
+        self._waiting: dict[Host, tuple[PublishedVersion, float]] = {}
+        self._told: dict[Host, int] = {}
+        self.hosts: list[Host] = []
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(_STORE_SECONDS if self._waiting else _LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Look once."""
+        seen = self._stat()
+        if seen != self._seen:
+            self._seen = seen
+            await asyncio.to_thread(self._open)
+        now = time.monotonic()
+        for host, (version, since) in list(self._waiting.items()):
+            if version.store is not None or now - since > self._patience:
+                host.show(version)
+                del self._waiting[host]
+        self._tell()
+
+    def add(self, host: Host) -> None:
+        """Follow for one more host; it is brought to the newest version with the next look."""
+        self.hosts.append(host)
+        self._seen = None
+
+    def _tell(self) -> None:
+        for host in self.hosts:
+            current = host.current
+            if current is not None and self._told.get(host) != current.version:
+                self._told[host] = current.version
+                if self._shown is not None:
+                    self._shown(host, current)
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        # It is replaced by rename: a new file each time.
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
+    def _open(self) -> None:
+        from dp_dagster.storage.manifest import read_manifest
+
+        try:
+            manifest = read_manifest(self._storage, self._product)
+        except DataProductError as error:
+            _LOG.error("%s", error)
+            for host in self.hosts:
+                host.fault = f"{host.name} cannot be read"
+            return
+        if manifest is None:
+            return
+        for host in list(self.hosts):
+            opened = host.follow(manifest)
+            if opened is not None:
+                since = self._waiting[host][1] if host in self._waiting else time.monotonic()
+                self._waiting[host] = (opened, since)

@@ -51,6 +51,14 @@ class DescriptorError(AuthorError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class PolicyError(DescriptorError):
+    """A product does not keep policies of severity ``error``. Carries every finding, and the report."""
+
+    def __init__(self, problems: tuple[Problem, ...] | list[Problem], report: object = None) -> None:
+        self.report = report
+        super().__init__(problems)
+
+
 class ContractError(AuthorError):
     """A contract cannot be loaded, compiled or evaluated."""
 

@@ -160,7 +160,7 @@ def _from_outside(
 
 def refuse_breaking(
     product: ResolvedProduct, datasets: Iterable[ResolvedDataset], acknowledged: Sequence[str] = ()
-) -> None:
+) -> tuple[Evolution, ...]:
     """Refuse contracts that break what was published under the same major version.
 
     Args:
@@ -169,21 +169,22 @@ def refuse_breaking(
         acknowledged: Consumers that agreed. When every registered consumer that would break has, the change may
             pass; without any registered consumer there is nobody to agree, and it may not.
 
+    Returns:
+        What breaks consumers that agreed to it.
+
     Raises:
         AuthorError: names each change and the consumers that it would break.
     """
-    refused = [
-        _sentence(found)
-        for dataset in datasets
-        if (found := evolution_of(product, dataset)) is not None
-        and found.comparison.breaking
-        and not _all_agreed(found, acknowledged)
-    ]
+    found = [evolution_of(product, dataset) for dataset in datasets]
+    breaking = [one for one in found if one is not None and one.comparison.breaking]
+    refused = [_sentence(one) for one in breaking if not agreed_to(one, acknowledged)]
     if refused:
         raise AuthorError("\n".join(refused))
+    return tuple(breaking)
 
 
-def _all_agreed(evolution: Evolution, acknowledged: Sequence[str]) -> bool:
+def agreed_to(evolution: Evolution, acknowledged: Sequence[str]) -> bool:
+    """Whether every registered consumer that would break is among those that agreed; nobody is not enough."""
     broken = {consumer.consumer for consumer in evolution.broken_consumers()}
     return bool(broken) and broken <= set(acknowledged)
 

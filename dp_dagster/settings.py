@@ -21,7 +21,7 @@ from dp_dagster.errors import SettingsError
 
 FILE_NAME = "dp_dagster.toml"
 ENVIRONMENT_PREFIX = "DP_"
-_TABLES = frozenset({"alerts", "limits", "masks", "openlineage"})
+_TABLES = frozenset({"alerts", "limits", "masks", "openlineage", "policies"})
 
 
 MaskMethod = Literal["hash", "redact", "partial", "null"]
@@ -128,6 +128,11 @@ class Settings(BaseModel):
         default_factory=dict,
         description="Who is told what, for products that do not say it themselves: a table like `alerts` of "
         "product.yaml. In DP_ALERTS as JSON.",
+    )
+    policies: Mapping[str, Any] = Field(
+        default_factory=dict,
+        description="Which policies hold, how strictly, and who is exempted: see [policies](policies.md). In "
+        "DP_POLICIES as JSON.",
     )
     alert_interval: float = Field(
         default=30.0, gt=0, description="Seconds between two looks at what may have to be told."

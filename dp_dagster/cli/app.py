@@ -24,6 +24,7 @@ from dp_dagster.cli.import_ import import_document
 from dp_dagster.cli.keys import keys
 from dp_dagster.cli.lineage import lineage
 from dp_dagster.cli.list import list_products
+from dp_dagster.cli.policy import policy
 from dp_dagster.cli.ports import ports
 from dp_dagster.cli.quarantine import quarantine
 from dp_dagster.cli.rollback import rollback
@@ -61,6 +62,7 @@ COMMANDS: dict[str, Callable[..., Any] | typer.Typer] = {
     "keys": keys,
     "alerts": alerts,
     "serve": serve,
+    "policy": policy,
     "dev": dev,
 }
 """Commands, and groups of them, by name in the order in which ``dp --help`` lists them."""

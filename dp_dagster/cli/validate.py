@@ -10,6 +10,7 @@ import typer
 from dp_dagster.cli.output import AsJson
 
 if TYPE_CHECKING:
+    from dp_dagster.policies import PolicyReport
     from dp_dagster.resolve import Failure, ResolvedProduct
 
 
@@ -26,12 +27,14 @@ def validate(
     """Check products without running them.
 
     Prints each problem as `file:line: field: what is wrong; what would be right`, and for products that are
-    right the lines that do not do anything yet, with the reason. Ends with 1 if anything is wrong.
+    right the lines that do not do anything yet, with the reason, and the policies that warn. Ends with 1 if anything
+    is wrong, a policy of severity `error` included.
     """
     from dp_dagster.cli.output import print_json
     from dp_dagster.descriptor.loading import descriptor_file
     from dp_dagster.errors import AuthorError, DataProductError, UsageError
     from dp_dagster.evolution import refuse_breaking
+    from dp_dagster.policies import enforce
     from dp_dagster.resolve import Failure, find_descriptors, resolve_paths
     from dp_dagster.settings import Settings
 
@@ -50,19 +53,27 @@ def validate(
     wanted = {path.absolute() for path in chosen}
     failures = [failure for failure in project.failures if failure.path in wanted]
     products = []
+    reports: dict[str, PolicyReport] = {}
     for product in project.products:
         if product.path in wanted:
             try:
                 refuse_breaking(product, product.datasets)
+                reports[product.id] = enforce(product)
                 products.append(product)
             except DataProductError as error:
                 failures.append(Failure(product.path, product.id, error))
     if as_json:
         print_json(
-            {"valid": not failures, "products": [*map(_json, products), *map(_failure_json, failures)]}
+            {
+                "valid": not failures,
+                "products": [
+                    *(_json(product, reports[product.id]) for product in products),
+                    *map(_failure_json, failures),
+                ],
+            }
         )
     else:
-        _print(products, failures)
+        _print(products, reports, failures)
     codes = [failure.error.exit_code for failure in failures]
     return max(codes, default=0) if AuthorError.exit_code not in codes else AuthorError.exit_code
 
@@ -77,7 +88,7 @@ def _file(path: Path, descriptor_file: Any) -> Path:
     return file
 
 
-def _json(product: ResolvedProduct) -> dict[str, Any]:
+def _json(product: ResolvedProduct, report: PolicyReport) -> dict[str, Any]:
     from dp_dagster.descriptor.paths import shown
 
     return {
@@ -86,6 +97,7 @@ def _json(product: ResolvedProduct) -> dict[str, Any]:
         "valid": True,
         "version": product.version,
         "problems": [],
+        "warnings": list(report.warnings),
         "lines": product.lines,
     }
 
@@ -104,7 +116,9 @@ def _failure_json(failure: Failure) -> dict[str, Any]:
     }
 
 
-def _print(products: list[ResolvedProduct], failures: list[Failure]) -> None:
+def _print(
+    products: list[ResolvedProduct], reports: dict[str, PolicyReport], failures: list[Failure]
+) -> None:
     from rich.text import Text
 
     from dp_dagster.cli.output import STATE_STYLES, console
@@ -135,6 +149,10 @@ def _print(products: list[ResolvedProduct], failures: list[Failure]) -> None:
                     Text.assemble(where, (line.state, STATE_STYLES[line.state]), f": {line.reason}"),
                     soft_wrap=True,
                 )
+        for problem in reports[product.id].warnings:
+            out.print(Text.assemble("  ", ("warning ", "yellow"), str(problem)), soft_wrap=True)
+        for notice in reports[product.id].notices:
+            out.print(Text.assemble("  ", ("warning ", "yellow"), notice), soft_wrap=True)
     for failure in failures:
         # On standard error and never folded: editors and people look for `file:line:` at the start.
         typer.echo(str(failure.error), err=True)

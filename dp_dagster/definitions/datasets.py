@@ -10,9 +10,12 @@ import dagster as dg
 
 from dp_dagster.definitions import describe, keys, results
 from dp_dagster.definitions.lineage import tell_lineage
+from dp_dagster.definitions.policies import policy_check_result, policy_check_spec
 from dp_dagster.definitions.words import count
 from dp_dagster.definitions.work import begin, plain_failures
+from dp_dagster.errors import PolicyError
 from dp_dagster.pipeline import PublicationOutcome, publish_dataset
+from dp_dagster.policies import PolicyReport
 from dp_dagster.resolve import ResolvedDataset, ResolvedProduct
 from dp_dagster.storage import dataset_table
 
@@ -70,13 +73,18 @@ def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.Asse
     @dg.multi_asset(
         name=keys.step_name(product.id, f"v{dataset.major}", "dataset", dataset.name),
         specs=specs,
-        check_specs=results.check_specs(key, dataset.contract),
+        check_specs=[*results.check_specs(key, dataset.contract), policy_check_spec(key)],
     )
     def publish(context: dg.AssetExecutionContext) -> Iterator[Any]:
         with plain_failures(context):
             session = begin(context, product)
             started = datetime.now(UTC)
-            outcome = publish_dataset(session, dataset.label)
+            try:
+                outcome = publish_dataset(session, dataset.label)
+            except PolicyError as error:
+                if isinstance(error.report, PolicyReport):
+                    yield policy_check_result(key, error.report)
+                raise
             if outcome.warning:
                 context.log.warning("%s", outcome.warning)
             lineage = tell_lineage(context, product, dataset, outcome, started)
@@ -91,7 +99,10 @@ def _events(
     key = keys.dataset_key(product.id, dataset.major, dataset.name)
     quarantine = keys.quarantine_key(product.id, dataset.major, dataset.name)
     verdict = outcome.verdict
-    checks = results.check_results(key, dataset.contract, verdict)
+    checks = [
+        *results.check_results(key, dataset.contract, verdict),
+        policy_check_result(key, outcome.policies),
+    ]
     if outcome.quarantined_rows:
         yield dg.MaterializeResult(
             asset_key=quarantine,

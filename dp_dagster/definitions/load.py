@@ -11,6 +11,7 @@ import dagster as dg
 
 from dp_dagster.definitions.build import build_definitions
 from dp_dagster.definitions.describe import is_tag
+from dp_dagster.definitions.policies import refuse_by_policy
 from dp_dagster.descriptor.loading import FILE_NAMES
 from dp_dagster.errors import DataProductError, DescriptorError, Problem
 from dp_dagster.evolution import refuse_breaking
@@ -54,6 +55,7 @@ def load_inline(descriptor: Mapping[str, Any], folder: Path) -> dg.Definitions:
 
 def _built(product: ResolvedProduct) -> dg.Definitions:
     refuse_breaking(product, product.datasets)
+    refuse_by_policy(product)
     return build_definitions(product)
 
 

@@ -7,10 +7,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dp_dagster.deprecation import past_sunset
 from dp_dagster.engines import duckdb as duckdb_engine
-from dp_dagster.evolution import refuse_breaking
 from dp_dagster.folder import code_version
+from dp_dagster.pipeline.gates import pass_gates
 from dp_dagster.pipeline.inputs import inputs_still_the_same
 from dp_dagster.pipeline.publication import Publisher
 from dp_dagster.pipeline.relations import provide, upstream
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from dp_dagster.contracts.verdict import Verdict
     from dp_dagster.pipeline.session import Session
+    from dp_dagster.policies import PolicyReport
     from dp_dagster.resolve import ResolvedDataset
     from dp_dagster.storage import Snapshot, Table
 
@@ -37,6 +37,7 @@ class PublicationOutcome:
         serving: The version that consumers see now; ``None`` while nothing was ever published.
         quarantined_rows: Rows of this candidate that went to quarantine.
         quarantine_truncated: Whether more rows failed than were kept.
+        policies: What the policies say of the dataset, its ports and the product.
         warning: What the author should know, though it was published: it is past its sunset, say.
     """
 
@@ -46,6 +47,7 @@ class PublicationOutcome:
     serving: Snapshot | None
     quarantined_rows: int
     quarantine_truncated: bool
+    policies: PolicyReport
     warning: str | None = None
 
 
@@ -75,15 +77,15 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
     """Write, audit and publish a dataset.
 
     Raises:
-        AuthorError: the contract breaks what consumers were promised under this major version.
+        AuthorError: the contract breaks what consumers were promised under this major version, or a policy of severity
+            ``error`` is not kept.
         TransformError: computing the rows fails.
         InputError: an input has no version, or changed while it was read.
         LockedError: another run is publishing the dataset.
         ConflictError: another run published it in between.
     """
     dataset = session.product.dataset(name)
-    warning = past_sunset(session.product, dataset)
-    refuse_breaking(session.product, [dataset], session.acknowledged)
+    policies, warning = pass_gates(session, dataset)
     # Before anything is published under it: whoever finds its hash in a commit finds the contract, too.
     keep_contract(session.settings.storage, session.product.id, dataset.contract)
     table = dataset_table_of(session, dataset)
@@ -122,6 +124,7 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
         serving=publication.snapshot or table.newest(),
         quarantined_rows=publication.quarantined_rows,
         quarantine_truncated=publication.quarantine_truncated,
+        policies=policies,
         warning=warning,
     )
 

@@ -92,6 +92,17 @@ class Session:
             payload={**payload, "environment": self.settings.environment},
         )
 
+    def record_if_changed(self, kind: Kind, subject: str, **payload: Any) -> None:
+        """Append evidence, unless the newest record of that kind and subject says the same."""
+        self.records.append_if_changed(
+            kind=kind,
+            product=self.product.id,
+            subject=subject,
+            actor=self.actor,
+            run_id=self.run_id,
+            payload={**payload, "environment": self.settings.environment},
+        )
+
     @contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """The run's work database, which nobody but this run opens."""

@@ -195,7 +195,7 @@ def test_each_rule_is_a_check_and_the_contract_blocks(project: TestProject) -> N
         key.name: graph.get_check_spec(key) for key in graph.asset_check_keys if key.asset_key == DATASET
     }
     rules = resolved(project.root / "products/orders").dataset("orders").contract.rules
-    assert set(of_dataset) == {"contract", *(rule.id for rule in rules)}
+    assert set(of_dataset) == {"contract", "policies", *(rule.id for rule in rules)}
     assert {name for name, spec in of_dataset.items() if spec.blocking} == {"contract"}
     assert of_dataset["maximum_score"].description == "score: at most 1000 (warns only)"
     assert {key.name for key in graph.asset_check_keys if key.asset_key == INPUT} >= {

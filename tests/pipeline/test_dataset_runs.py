@@ -59,7 +59,7 @@ def test_a_run(workshop: Workshop) -> None:
     assert metadata["dp.verdict_id"] == run.published.verdict.id
     assert metadata["dp.contract_hash"] == run.session.product.dataset("rows").contract.hash
     assert json.loads(metadata["dp.upstream"])["source"]["version"] == 0
-    assert kinds(product) == ["audited", "published"]
+    assert kinds(product) == ["checked", "audited", "published"]
     assert kinds(product, "v1/port/vw_rows") == ["projected"]
     assert run.session.records.verify() == []
     assert product.leftovers() == []
@@ -123,7 +123,7 @@ def test_accepted_in_part(workshop: Workshop) -> None:
     kept = read_quarantine(product.quarantine(), limit=10)
     assert len(kept) == 3
     assert all(row.published_in_part and row.candidate_id == verdict.candidate_id for row in kept)
-    assert kinds(product) == ["quarantined", "audited", "published"]
+    assert kinds(product) == ["checked", "quarantined", "audited", "published"]
     assert run.session.last_verdict(product.table()) == verdict
     assert product.query("from small.v1.vw_rows") == [("ada", 1)]
     assert product.leftovers() == []
@@ -196,9 +196,9 @@ def test_a_record_that_could_not_be_written_after_the_commit_is_made_good(
     newest = product.table().newest()
     assert newest is not None
     assert rows(newest) == [("ada", 1), ("ben", 2)]  # it was published, so its files stay
-    assert kinds(product) == ["audited"]
+    assert kinds(product) == ["checked", "audited"]
     product.run()
-    assert kinds(product) == ["audited", "published", "audited", "published"]
+    assert kinds(product) == ["checked", "audited", "published", "audited", "published"]
     published = product.session().records.query(product="small", kind="published")
     assert [record.payload["version"] for record in published] == [1, 0]
     assert [record.payload.get("made_good") for record in published] == [None, True]

@@ -36,6 +36,7 @@ LAYERS = (
     "resolve",
     "evolution",
     "deprecation",
+    "policies",
     "pipeline",
     "lineage",
     "sla",

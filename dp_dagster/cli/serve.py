@@ -29,7 +29,7 @@ def serve(
     from dp_dagster.serving.options import ServeOptions
     from dp_dagster.settings import Settings
 
-    options = ServeOptions(tuple(products or ()), str(Path.cwd()))
+    options = ServeOptions(tuple(products or ()), str(Path.cwd()), workers)
     settings = Settings.load()
     try:
         from dp_dagster.serving.server import refuse_open_ports, run
@@ -41,7 +41,7 @@ def serve(
         for output in served_ports(product):
             typer.echo(f"{product.id}.{output.label}  {output.config.auth.type}", err=True)
     typer.echo(f"listening on http://{_shown(host)}:{port}", err=True)
-    run(options, host=host, port=port, workers=workers)
+    run(options, host=host, port=port)
 
 
 def _shown(host: str) -> str:

@@ -21,7 +21,7 @@ from dp_dagster.rows.files import FilesEngine
 from dp_dagster.rows.shelf import Desk, Kept, Shelf
 from dp_dagster.rows.version import Limits
 from dp_dagster.serving.follow import Follower
-from dp_dagster.serving.gate import Gates
+from dp_dagster.serving.gate import Gate, Gates
 from dp_dagster.serving.hosts import Host
 from dp_dagster.serving.mounts import Services, mounts
 from dp_dagster.serving.options import ServeOptions
@@ -49,7 +49,7 @@ def create() -> Shell:
 
     options = ServeOptions.from_environment()
     settings = Settings.load(Path(options.start))
-    return assemble(served_products(options, settings), settings)
+    return assemble(served_products(options, settings), settings, workers=options.workers)
 
 
 def served_products(options: ServeOptions, settings: Settings) -> tuple[ResolvedProduct, ...]:
@@ -81,14 +81,19 @@ def served_ports(product: ResolvedProduct) -> list[ResolvedOutput]:
     return [port for port in product.active_ports if isinstance(port.port, ServedPort)]
 
 
-def assemble(products: Iterable[ResolvedProduct], settings: Settings) -> Shell:
+def assemble(products: Iterable[ResolvedProduct], settings: Settings, *, workers: int = 1) -> Shell:
     """The shell around the served ports of these products.
+
+    Args:
+        products: Resolved.
+        settings: Of the platform.
+        workers: How many processes serve them side by side.
 
     Raises:
         AuthorError: two ports want the same path.
         SettingsError: a port cannot authenticate anybody.
     """
-    return _Assembly(tuple(products), settings).shell()
+    return _Assembly(tuple(products), settings, workers).shell()
 
 
 @dataclass
@@ -106,6 +111,7 @@ class _Port:
 class _Assembly:
     products: tuple[ResolvedProduct, ...]
     settings: Settings
+    workers_of_server: int = 1
     ports: list[_Port] = field(default_factory=list)
     further: list[Mount] = field(default_factory=list)
 
@@ -138,7 +144,7 @@ class _Assembly:
             limits=Limits(seconds=_UNLIMITED_SECONDS if not isinstance(seconds, float | int) else seconds),
             masks=masks,
         )
-        self.gates = Gates(settings)
+        self.gates = Gates(settings, self.workers_of_server)
         self.shelves: dict[tuple[str, str], Shelf] = {}
         self.datasets: dict[tuple[str, str], Host] = {}
         self.followers: dict[str, Follower] = {}
@@ -194,8 +200,7 @@ class _Assembly:
             lambda other, identity: self._related(product, dataset, other, identity),
         )
         self.followers[product.id].add(host)
-        gate = self.gates.of(output)
-        policy, label = product.access, dataset.label
+        gate = self.gates.of(product, output, dataset)
         try:
             application: Application = kind.application(output.config, context, host)
         except Exception as error:  # noqa: BLE001 - a kind is code of others; this port is at fault, not the rest
@@ -205,11 +210,21 @@ class _Assembly:
             kind.path(output.config, context),
             application,
             identify=gate.identify,
-            view=lambda identity: policy.view(label, identity),
+            admit=gate.admit,
+            view=gate.view,
             finished=gate.finished,
             headers=_deprecation(dataset),
+            **self._bounds(gate),
         )
         return _Port(product, output, dataset, host, route)
+
+    def _bounds(self, gate: Gate) -> dict[str, Any]:
+        limits, platform = gate.limits, self.settings.limits
+        seconds = limits.query_seconds if limits.query_seconds != platform.query_seconds else None
+        return {
+            "largest": limits.response_bytes if isinstance(limits.response_bytes, int) else None,
+            "seconds": seconds if isinstance(seconds, int | float) else None,
+        }
 
     def _shelf(self, product: ResolvedProduct, dataset: ResolvedDataset) -> Shelf:
         from dp_dagster.storage import dataset_table

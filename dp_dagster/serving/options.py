@@ -17,10 +17,12 @@ class ServeOptions:
     Attributes:
         products: Ids; empty for all products of the project.
         start: Folder that the settings are searched from.
+        workers: How many processes serve.
     """
 
     products: tuple[str, ...] = ()
     start: str = "."
+    workers: int = 1
 
     def to_environment(self) -> None:
         """Tell it to processes that are started from here."""
@@ -30,4 +32,4 @@ class ServeOptions:
     def from_environment(cls) -> ServeOptions:
         """What the process was told."""
         data = json.loads(os.environ[VARIABLE])
-        return cls(products=tuple(data["products"]), start=data["start"])
+        return cls(products=tuple(data["products"]), start=data["start"], workers=data["workers"])

@@ -47,7 +47,7 @@ def refuse_open_ports(products: Iterable[ResolvedProduct], host: str) -> None:
         )
 
 
-def run(options: ServeOptions, *, host: str, port: int, workers: int) -> None:
+def run(options: ServeOptions, *, host: str, port: int) -> None:
     """Serve until SIGTERM or Ctrl-C; then answer what has begun, and end.
 
     Raises:
@@ -56,9 +56,9 @@ def run(options: ServeOptions, *, host: str, port: int, workers: int) -> None:
     import uvicorn
 
     options.to_environment()
-    config = configuration("dp_dagster.serving.app:create", factory=True, workers=workers)
+    config = configuration("dp_dagster.serving.app:create", factory=True, workers=options.workers)
     listening = _bound(host, port)
-    if workers > 1:
+    if options.workers > 1:
         from uvicorn.supervisors import Multiprocess
 
         Multiprocess(config, sockets=[listening]).run()

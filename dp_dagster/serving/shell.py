@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from dp_dagster.errors import AccessDeniedError, StoreError
+from dp_dagster.errors import AccessDeniedError, QueryLimitError
 from dp_dagster.ports.served import EXCHANGE, Exchange
 from dp_dagster.serving.compression import Compressor, wished
 from dp_dagster.serving.problems import RequestRefusedError, answer_problem
@@ -68,19 +68,23 @@ class Route:
         path: Without a trailing slash.
         application: What answers.
         identify: From the request's headers to who asks; ``None`` where nobody is asked.
-        view: What somebody sees; ``None`` where the application needs no view.
         admit: Raises where somebody has had enough.
+        view: What somebody sees; ``None`` where the application needs no view.
         finished: Called when an answer has ended.
         headers: Added to every answer.
+        largest: Bytes that an answer may have; ``None`` for any number.
+        seconds: How long an answer may take to begin; ``None`` where the version's own limit is enough.
     """
 
     path: str
     application: Application
     identify: Callable[[Mapping[str, str]], Awaitable[Identity]] | None = None
-    view: Callable[[Identity], DatasetView | None] | None = None
     admit: Callable[[Identity], None] | None = None
+    view: Callable[[Identity], DatasetView | None] | None = None
     finished: Callable[[Served], None] | None = None
     headers: Headers = field(default_factory=list)
+    largest: int | None = None
+    seconds: float | None = None
 
 
 class Shell:
@@ -136,7 +140,6 @@ class Shell:
             request_id = f"{self._prefix}-{next(self._ids):x}"
         scope[REQUEST_ID] = request_id
         answer = Answer(send, request_id)
-        exchange: Exchange | None = None
         route: Route | None = None
         out: Send = answer
         try:
@@ -145,13 +148,18 @@ class Shell:
             if route is None:
                 _refuse(404, "there is nothing here; GET /ready lists what is served")
             answer.more = route.headers
+            answer.largest = route.largest
             if scope["method"] != "HEAD" and (encoding := wished(headers.get(b"accept-encoding", b""))):
                 out = Compressor(answer, encoding)
-            exchange = await _exchange(route, scope)
+            await _let_in(route, scope)
             scope["root_path"] = scope.get("root_path", "") + route.path
             if scope["method"] not in {"GET", "HEAD"}:
                 receive = limited(receive)
-            await route.application(scope, receive, out)
+            if route.seconds is None:
+                await route.application(scope, receive, out)
+            else:
+                async with asyncio.timeout(route.seconds) as answer.timeout:
+                    await route.application(scope, receive, out)
         except asyncio.CancelledError:
             answer.status = answer.status or 499
             raise
@@ -160,17 +168,26 @@ class Shell:
         finally:
             if route is not None and route.finished is not None:
                 route.finished(
-                    Served(route, exchange, answer.status, (time.perf_counter() - begun) * 1000, answer.size)
+                    Served(
+                        route,
+                        scope.get(EXCHANGE),
+                        answer.status,
+                        (time.perf_counter() - begun) * 1000,
+                        answer.size,
+                    )
                 )
 
     async def _fail(
         self, answer: Answer, out: Send, error: Exception, request_id: str, *, head: bool
     ) -> None:
+        if isinstance(error, TimeoutError):
+            error = QueryLimitError("the answer takes longer than this port allows; ask for fewer rows")
         if answer.is_gone(error):
             # The client left; there is nobody to tell.
             answer.status = 499
             return
         if not answer.status:
+            answer.timeout = answer.largest = None
             await answer_problem(out, error, request_id, head=head)
             return
         # It has begun: all that is left is to break it off, so that nobody takes a part for the whole.
@@ -204,12 +221,14 @@ class BrokenOffError(Exception):
 class Answer:
     """What the application sends, on its way to the client: gets the shell's headers, and is measured."""
 
-    __slots__ = ("_id", "_send", "is_broken", "more", "size", "status")
+    __slots__ = ("_id", "_send", "is_broken", "largest", "more", "size", "status", "timeout")
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self._id = request_id.encode()
         self.more: Headers = []
+        self.largest: int | None = None
+        self.timeout: asyncio.Timeout | None = None
         self.status = 0
         self.size = 0
         self.is_broken = False
@@ -217,18 +236,30 @@ class Answer:
     async def __call__(self, message: Message) -> None:
         """One message."""
         if message["type"] == "http.response.start":
-            self.status = message["status"]
             headers = [*message.get("headers", ()), (b"x-request-id", self._id), *_SAFE, *self.more]
+            if self.largest is not None:
+                self._check(sum(int(value) for name, value in headers if name == b"content-length"))
             if not any(name == b"content-security-policy" for name, _ in headers):
                 headers.append(_NO_SOURCES)
+            if self.timeout is not None:
+                # From here on it is the client who takes the time.
+                self.timeout.reschedule(None)
+            self.status = message["status"]
             message["headers"] = headers
         else:
             self.size += len(message.get("body", b""))
+            self._check(self.size)
         await self._send(message)
+
+    def _check(self, size: int) -> None:
+        if self.largest is not None and size > self.largest:
+            raise QueryLimitError(
+                f"the answer is larger than {self.largest:,} bytes; filter, or select fewer columns"
+            )
 
     def is_gone(self, error: Exception) -> bool:
         """Whether an error only says that the client has left."""
-        return isinstance(error, OSError) and not isinstance(error, StoreError)
+        return isinstance(error, ConnectionError)
 
 
 def check_size(scope: Scope, headers: dict[bytes, bytes]) -> None:
@@ -265,8 +296,8 @@ def _refuse(status: int, message: str) -> NoReturn:
     raise RequestRefusedError(status, message)
 
 
-async def _exchange(route: Route, scope: Scope) -> Exchange | None:
-    """Who asks, and what they see; ``None`` where nobody is asked.
+async def _let_in(route: Route, scope: Scope) -> None:
+    """Find out who asks and what they see, and put it into the scope; do nothing where nobody is asked.
 
     Raises:
         AuthenticationError: they did not prove it.
@@ -274,19 +305,19 @@ async def _exchange(route: Route, scope: Scope) -> Exchange | None:
         AccessDeniedError: they see nothing.
     """
     if route.identify is None:
-        return None
+        return
     identity = await route.identify(
         {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     )
+    # Known from here on, also where they are refused; the application is asked only when there is a view.
+    exchange = scope[EXCHANGE] = Exchange(identity, None)  # type: ignore[arg-type]  # see above
     if route.admit is not None:
         route.admit(identity)
-    view = None
     if route.view is not None:
         view = route.view(identity)
         if view is None:
             raise AccessDeniedError("you have no access to this port; ask its owner for it")
-    exchange = scope[EXCHANGE] = Exchange(identity, view)  # type: ignore[arg-type]  # None: it has no dataset
-    return exchange
+        exchange.view = view
 
 
 def _too_large() -> RequestRefusedError:

@@ -28,7 +28,7 @@ input_ports:
 datasets:
   - {name: numbers, from: raw, contract: "contracts/numbers.odcs.yaml:numbers", key: [number], sort_by: [number]}
 output_ports:
-  - {name: plain, type: PLAIN, dataset: numbers, auth: none}
+  - {name: plain, type: PLAIN, dataset: numbers, auth: none, limits: {requests_per_minute: unlimited}}
 access: [{anyone: true}]
 """
 CONTRACT = """\

@@ -83,9 +83,13 @@ class Shelf:
         """
         with self._guard:
             found = self._versions.get(version)
-            if found is not None:
+            if found is not None and all(path.exists() for path in found.published_files()):
                 self._versions.move_to_end(version)
                 return found
+            if found is not None:
+                # Vacuumed: what was removed must not live on in a row store.
+                del self._versions[version]
+                self._store_path(found).unlink(missing_ok=True)
             if version in self._gone:
                 raise VersionGoneError(self._gone[version])
             try:
@@ -170,16 +174,22 @@ class Shelf:
         def ready(store: StoreFile) -> None:
             version.store = store
 
-        desk = self.desk
-        target = store_path(
-            rows_folder(desk.state_directory),
+        self.desk.builder.order(
+            Order(
+                self._store_path(version),
+                version.source.layout,
+                ready,
+                lambda: version.version in self._versions,
+            )
+        )
+
+    def _store_path(self, version: PublishedVersion) -> Path:
+        return store_path(
+            rows_folder(self.desk.state_directory),
             self.location.product,
             self.location.area,
             version.version,
             version.source.layout,
-        )
-        desk.builder.order(
-            Order(target, version.source.layout, ready, lambda: version.version in self._versions)
         )
 
     def _rebuild(self, version: PublishedVersion, store: StoreFile) -> None:

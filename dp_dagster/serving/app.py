@@ -105,6 +105,7 @@ class _Port:
     dataset: ResolvedDataset
     host: Host
     route: Route
+    is_broken: bool
 
 
 @dataclass
@@ -201,11 +202,13 @@ class _Assembly:
         )
         self.followers[product.id].add(host)
         gate = self.gates.of(product, output, dataset)
+        is_broken = False
         try:
             application: Application = kind.application(output.config, context, host)
         except Exception as error:  # noqa: BLE001 - a kind is code of others; this port is at fault, not the rest
             _LOG.exception("%s is not served: its kind failed", name)
             application = _broken(f"{name} failed to start: {error}")
+            is_broken = True
         route = Route(
             kind.path(output.config, context),
             application,
@@ -216,7 +219,7 @@ class _Assembly:
             headers=_deprecation(dataset),
             **self._bounds(gate),
         )
-        return _Port(product, output, dataset, host, route)
+        return _Port(product, output, dataset, host, route, is_broken)
 
     def _bounds(self, gate: Gate) -> dict[str, Any]:
         limits, platform = gate.limits, self.settings.limits
@@ -314,7 +317,9 @@ class _Assembly:
 
 def _state(port: _Port) -> dict[str, Any]:
     current = port.host.current
-    if current is None:
+    if port.is_broken:
+        state = "broken"
+    elif current is None:
         state = "broken" if port.host.fault else "not published"
     elif port.host.fault:
         state = "behind"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.errors import AuthorError, StoreError, UsageError
+from dp_dagster.ports.relationships import datasets_near
 from dp_dagster.ports.served import ServedPort
 from dp_dagster.rows.builder import StoreBuilder
 from dp_dagster.rows.export import Exports
@@ -201,6 +202,11 @@ class _Assembly:
             lambda other, identity: self._related(product, dataset, other, identity),
         )
         self.followers[product.id].add(host)
+        near = datasets_near(dataset.name, context.relationships)
+        for other in product.datasets:
+            # Known before the first request, as what the port itself shows.
+            if other.major == dataset.major and other.name in near:
+                self._dataset(product, other)
         gate = self.gates.of(product, output, dataset)
         is_broken = False
         try:
@@ -249,20 +255,21 @@ class _Assembly:
         view = product.access.view(found.label, identity) if found is not None else None
         if found is None or view is None:
             return None
-        key = (product.id, found.label)
-        if key not in self.datasets:
-            self._add_dataset(product, found)
-        return self.datasets[key], view
+        return self._dataset(product, found), view
 
-    def _add_dataset(self, product: ResolvedProduct, dataset: ResolvedDataset) -> None:
-        shelf = self._shelf(product, dataset)
-        self.datasets[product.id, dataset.label] = host = Host(
-            f"{product.id}.{dataset.label}",
-            shelf,
-            lambda manifest: _version_of_dataset(manifest, dataset, shelf),
-            lambda other, identity: self._related(product, dataset, other, identity),
-        )
-        self.followers[product.id].add(host)
+    def _dataset(self, product: ResolvedProduct, dataset: ResolvedDataset) -> Host:
+        """A dataset by itself, whether or not a port shows it."""
+        key = (product.id, dataset.label)
+        if key not in self.datasets:
+            shelf = self._shelf(product, dataset)
+            self.datasets[key] = Host(
+                f"{product.id}.{dataset.label}",
+                shelf,
+                lambda manifest: _version_of_dataset(manifest, dataset, shelf),
+                lambda other, identity: self._related(product, dataset, other, identity),
+            )
+            self.followers[product.id].add(self.datasets[key])
+        return self.datasets[key]
 
     def _host_of(self, product: str, major: int, name: str) -> Host:
         for port in self.ports:

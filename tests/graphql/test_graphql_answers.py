@@ -287,14 +287,14 @@ def test_rows_that_a_view_hides_are_not_there(shop):
 def test_masked_columns_show_the_mask_and_can_be_asked_for_in_no_other_way(shop):
     shop.view = whole("customers", CUSTOMERS, email="redact")
     assert shop.ask("{customers(first: 1) {nodes {email}}}").data["customers"]["nodes"] == [{"email": "•••"}]
-    refused = "masked for you: it can be neither filtered nor sorted by"
+    refused = "email is masked for you: it can be neither filtered nor sorted by"
     for condition in ('{eq: "x"}', "{is_null: true}", '"x"', "true", "[]"):
         answer = shop.ask("{customers(where: {not: {email: %s}}) {totalCount}}" % condition)
         assert (answer.status, refused in answer.message) == (400, True)
     document = "query ($where: CustomersFilter) {customers(where: $where) {totalCount}}"
     for condition in ({"eq": "x"}, "x", 1, []):
         answer = shop.ask(document, where={"email": condition})
-        assert (answer.status, refused in answer.message) == (400, True)
+        assert (answer.status, answer.message) == (400, refused)
     assert refused in shop.ask("{customers(orderBy: {column: email}) {nodes {id}}}").message
     assert shop.customers.versions[-1].calls == ["page"]
 

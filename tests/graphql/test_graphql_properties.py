@@ -140,7 +140,10 @@ TEXT = st.text(max_size=20) | st.sampled_from(
 SCALARS = {
     "Long": st.integers(-(2**70), 2**70).map(nodes.Int) | TEXT.map(nodes.String),
     "Decimal": st.floats(allow_nan=False, allow_infinity=False).map(nodes.Float) | TEXT.map(nodes.String),
-    **{name: TEXT.map(nodes.String) for name in ("Date", "DateTime", "LocalDateTime", "Bytes", "Masked")},
+    **{
+        name: TEXT.map(nodes.String)
+        for name in ("Date", "DateTime", "LocalDateTime", "Bytes", "Customers_email_masked")
+    },
 }
 
 

@@ -29,7 +29,9 @@ from dp_dagster.ports.outputs.graphql.http import (
 )
 from dp_dagster.ports.outputs.graphql.page import schema_page
 from dp_dagster.ports.outputs.graphql.plan import Planner
+from dp_dagster.ports.outputs.graphql.scalars import RefusedError
 from dp_dagster.ports.outputs.graphql.schema import PageLimits, PortSchema, Seen, build_schema
+from dp_dagster.ports.relationships import datasets_near
 from dp_dagster.ports.served import EXCHANGE
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ class GraphqlApplication:
         self._cursors = Cursors.of(context.settings)
         self._ready: OrderedDict[tuple[str, ...], _Ready] = OrderedDict()
         self._known: OrderedDict[tuple[str, int, str], tuple[Seen, str]] = OrderedDict()
-        self._near = _datasets_near(context)
+        self._near = datasets_near(context.dataset, context.relationships)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -255,18 +257,10 @@ class GraphqlApplication:
 
 def _told(error: GraphQLError) -> dict[str, Any]:
     """An error as JSON; messages of graphql-core repeat what was asked, however long that is."""
+    if isinstance(error.original_error, RefusedError):
+        # Without the value that graphql-core repeats of a variable.
+        error = GraphQLError(error.original_error.message, error.nodes)
     formatted: dict[str, Any] = dict(error.formatted)
     if len(error.message) > _LONGEST_MESSAGE:
         formatted["message"] = f"{error.message[:_LONGEST_MESSAGE]}…"
     return formatted
-
-
-def _datasets_near(context: OutputContext) -> tuple[str, ...]:
-    """The datasets that relationships lead to from the port's own, directly or not."""
-    found = [context.dataset]
-    for dataset in found:
-        for one in context.relationships:
-            ends = {one.dataset, one.target}
-            if dataset in ends:
-                found += sorted(ends - set(found))
-    return tuple(found[1:])

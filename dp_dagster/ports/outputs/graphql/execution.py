@@ -10,7 +10,8 @@ from graphql import GraphQLError, execute_sync
 
 from dp_dagster.errors import AccessDeniedError, OperatorError, QueryLimitError, UsageError, VersionGoneError
 from dp_dagster.ports.cursors import Cursor, InvalidCursorError
-from dp_dagster.ports.outputs.graphql.filters import FilterReader, RefusedError
+from dp_dagster.ports.outputs.graphql.filters import FilterReader
+from dp_dagster.ports.outputs.graphql.scalars import RefusedError
 from dp_dagster.predicates.model import columns_of
 from dp_dagster.predicates.values import BadValueError, read_value
 from dp_dagster.rows.query import Query

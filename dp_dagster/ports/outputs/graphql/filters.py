@@ -10,7 +10,6 @@ from graphql import (
     GraphQLBoolean,
     GraphQLEnumType,
     GraphQLEnumValue,
-    GraphQLError,
     GraphQLInputField,
     GraphQLInputObjectType,
     GraphQLList,
@@ -18,7 +17,7 @@ from graphql import (
 )
 
 from dp_dagster.contracts.literals import is_nested
-from dp_dagster.ports.outputs.graphql.scalars import MASKED, scalar_of
+from dp_dagster.ports.outputs.graphql.scalars import RefusedError, masked_scalar, scalar_of
 from dp_dagster.predicates.conditions import condition, operators_for
 from dp_dagster.predicates.model import AllOf, AnyOf, Negation, Predicate
 from dp_dagster.predicates.values import BadValueError
@@ -50,10 +49,6 @@ _WORDS: dict[Operator, str] = {
 _DEEPEST = 20
 
 
-class RefusedError(GraphQLError):
-    """What was asked cannot be; whoever asks can mend it."""
-
-
 @dataclass(frozen=True)
 class Inputs:
     """The input types of one dataset as one view sees it.
@@ -82,11 +77,16 @@ def inputs_of(
         view: What is masked.
     """
     columns = tuple(columns)
+    masked = {
+        column.name: masked_scalar(f"{base}_{names[column.name]}_masked", column.name)
+        for column in columns
+        if column.name in view.masks
+    }
 
     def fields() -> dict[str, GraphQLInputField]:
         made = {
             names[column.name]: GraphQLInputField(
-                MASKED if column.name in view.masks else _conditions_on(column.type),
+                masked[column.name] if column.name in view.masks else _conditions_on(column.type),
                 description=column.description or None,
             )
             for column in columns
@@ -250,6 +250,3 @@ def argument_types(inputs: Inputs) -> dict[str, GraphQLArgument]:
             description="Order of the rows; rows that are equal in it come in the order of the key.",
         )
     return found
-
-
-__all__ = ["FilterReader", "Inputs", "RefusedError", "argument_types", "inputs_of"]

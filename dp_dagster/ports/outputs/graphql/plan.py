@@ -22,8 +22,8 @@ from graphql import (
 )
 
 from dp_dagster.contracts.type_trees import parse_type
-from dp_dagster.ports.outputs.graphql.filters import RefusedError
 from dp_dagster.ports.outputs.graphql.names import field_names
+from dp_dagster.ports.outputs.graphql.scalars import RefusedError
 from dp_dagster.ports.outputs.graphql.selection import (
     NULL_PLACE,
     TYPE_NAME_PLACE,

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
     from graphql import ValueNode
 
+
+class RefusedError(GraphQLError):
+    """What was asked cannot be; whoever asks can mend it."""
+
+
 _LONG = (-(2**63), 2**63 - 1)
 
 
@@ -95,21 +100,22 @@ LOCAL_DATE_TIME = _scalar(
 BYTES = _scalar("Bytes", 'Binary, as hexadecimal digits: `"00ff"`.', _as_it_is)
 
 
-def _refuse(_: Any) -> Any:
-    raise GraphQLError("this column is masked for you: it can be neither filtered nor sorted by")
+def masked_scalar(name: str, column: str) -> GraphQLScalarType:
+    """What stands where the condition on a masked column would: nothing is a value of it."""
+    refusal = f"{column} is masked for you: it can be neither filtered nor sorted by"
 
+    def refuse(_: Any) -> Any:
+        raise RefusedError(refusal)
 
-def _refuse_literal(node: ValueNode, _: dict[str, Any] | None = None) -> Any:
-    raise GraphQLError("this column is masked for you: it can be neither filtered nor sorted by", node)
+    def refuse_literal(node: ValueNode, _: dict[str, Any] | None = None) -> Any:
+        raise RefusedError(refusal, node)
 
-
-MASKED = GraphQLScalarType(
-    "Masked",
-    description="Stands where the condition on a masked column would. There is no value of it: whoever could "
-    "compare a masked value would know it.",
-    parse_value=_refuse,
-    parse_literal=_refuse_literal,
-)
+    return GraphQLScalarType(
+        name,
+        description=f"There is no value of it: {refusal}, since each of these would tell its value.",
+        parse_value=refuse,
+        parse_literal=refuse_literal,
+    )
 
 
 _BY_TYPE: dict[str, GraphQLScalarType] = {

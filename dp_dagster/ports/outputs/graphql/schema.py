@@ -155,7 +155,6 @@ _SCALARS = {
     "LocalDateTime",
     "Bytes",
 }
-_SCALARS |= {"Masked"}
 
 AS_OF = GraphQLInputObjectType(
     "AsOf",

@@ -68,21 +68,21 @@ def record_probes(readings: Readings, probes: Sequence[Probe]) -> None:
         )
         row["probes"] += 1
         row["good"] += one.good
+    rows = [
+        {
+            "at": one.at.timestamp(),
+            "product": one.product,
+            "port": one.port,
+            "good": one.good,
+            "seconds": one.seconds,
+            "reason": one.reason,
+        }
+        for one in probes
+    ]
     with database.writing() as connection:
-        connection.execute(
-            tables.probes.insert(),
-            [
-                {
-                    "at": one.at.timestamp(),
-                    "product": one.product,
-                    "port": one.port,
-                    "good": one.good,
-                    "seconds": one.seconds,
-                    "reason": one.reason,
-                }
-                for one in probes
-            ],
-        )
+        connection.execute(tables.probes.insert(), rows)
+        last = {(one["product"], one["port"]): one for one in rows}
+        connection.execute(tables.upsert_last_probe(connection), list(last.values()))
         connection.execute(tables.upsert_probes(connection), list(hours.values()))
 
 
@@ -127,4 +127,27 @@ def probe_totals(
             if product in products:
                 begun = max(datetime.fromtimestamp(first, UTC), since)
                 found[product, port] = Answered(int(number), int(fine), begun, probes=int(number))
+    return found
+
+
+def last_probes(readings: Readings, products: Collection[str] | None = None) -> dict[PortKey, Probe]:
+    """The last probe of each port: whether consumers could open it then.
+
+    Args:
+        readings: The store.
+        products: Ids of the products; all by default.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    database, tables = readings.opened()
+    table = tables.last_probes
+    found: dict[PortKey, Probe] = {}
+    with database.reading() as connection:
+        for row in connection.execute(table.select()):
+            if products is None or row.product in products:
+                at = datetime.fromtimestamp(row.at, UTC)
+                found[row.product, row.port] = Probe(
+                    row.product, row.port, at, bool(row.good), row.seconds, row.reason
+                )
     return found

@@ -134,6 +134,16 @@ class Tables:
                 Index("dp_sla_probes_of", "product", "port", "at"),
             )
         )
+        self.last_probes = Table(
+            "dp_sla_last_probes",
+            self.metadata,
+            Column("product", String(128), primary_key=True),
+            Column("port", String(128), primary_key=True),
+            Column("at", Float, nullable=False),
+            Column("good", Boolean, nullable=False),
+            Column("seconds", Float, nullable=False),
+            Column("reason", Text, nullable=False),
+        )
         self.probe_hours = Table(
             "dp_sla_probe_hours",
             self.metadata,
@@ -146,12 +156,11 @@ class Tables:
 
     def upsert_state(self, connection: Connection) -> Any:
         """Replace the state of an objective."""
-        insert = _insert(connection, self.states)
-        own = {column.name for column in self.states.primary_key}
-        changes = {
-            column.name: insert.excluded[column.name] for column in self.states.c if column.name not in own
-        }
-        return insert.on_conflict_do_update(index_elements=sorted(own), set_=changes)
+        return _replace(connection, self.states)
+
+    def upsert_last_probe(self, connection: Connection) -> Any:
+        """Replace the last probe of a port."""
+        return _replace(connection, self.last_probes)
 
     def upsert_rollup(self, connection: Connection) -> Any:
         """Add to what an hour or a day holds."""
@@ -190,3 +199,11 @@ def _key(*, primary_key: bool = False) -> tuple[Column[str], ...]:
 
 def _insert(connection: Connection, table: Table) -> Any:
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _replace(connection: Connection, table: Table) -> Any:
+    """Put rows in the place of those with the same key."""
+    insert = _insert(connection, table)
+    own = {column.name for column in table.primary_key}
+    changes = {column.name: insert.excluded[column.name] for column in table.c if column.name not in own}
+    return insert.on_conflict_do_update(index_elements=sorted(own), set_=changes)

@@ -45,6 +45,11 @@ def amount(value: float | None, unit: Unit) -> str:
     return f"{value:,.0f}"
 
 
+def counted(number: int, word: str) -> str:
+    """``1 probe``, ``1,000 probes``."""
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
 def moment(at: datetime) -> str:
     """``2026-11-24 06:00 UTC``."""
     return f"{at:%Y-%m-%d %H:%M} UTC"

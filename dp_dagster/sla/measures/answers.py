@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dp_dagster.sla.facts import Answered, Facts, Measured, not_evaluated
 from dp_dagster.sla.measures.unpublished import unpublished
 from dp_dagster.sla.model import Budget
-from dp_dagster.sla.words import percent, span
+from dp_dagster.sla.words import counted, percent, span
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -41,12 +41,9 @@ def availability(objective: Availability, facts: Facts, now: datetime) -> Measur
     value = seen.good / seen.total
     budget = _budget(1 - target, objective.window, facts, now, probes=True)
     called = seen.total - seen.probes
-    counted = (
-        f"{called:,} answers and {seen.probes:,} probes"
-        if called
-        else f"{seen.probes:,} probes, nobody called"
-    )
-    return _judged(budget, value, target, f"{percent(value)} good, of {counted}", below=value < target)
+    probes = counted(seen.probes, "probe")
+    said = f"{counted(called, 'answer')} and {probes}" if called else f"{probes} while nobody called"
+    return _judged(budget, value, target, f"{percent(value)} good, of {said}", below=value < target)
 
 
 def error_rate(objective: ErrorRate, facts: Facts, now: datetime) -> Measured:
@@ -60,7 +57,11 @@ def error_rate(objective: ErrorRate, facts: Facts, now: datetime) -> Measured:
     value = seen.bad_share
     budget = _budget(target, objective.window, facts, now, probes=False)
     return _judged(
-        budget, value, target, f"{percent(value)} of {seen.total:,} answers failed", below=value > target
+        budget,
+        value,
+        target,
+        f"{percent(value)} of {counted(seen.total, 'answer')} failed",
+        below=value > target,
     )
 
 
@@ -70,8 +71,8 @@ def latency(objective: Latency, facts: Facts, now: datetime) -> Measured:
     if facts.shown is None:
         return unpublished(facts, now)
     seen = facts.answers.get((objective.window, False), Answered())
-    counted = sum(count for _, count in seen.buckets)
-    if not counted:
+    number = sum(count for _, count in seen.buckets)
+    if not number:
         return not_evaluated(f"nobody called in {span(objective.window)}", target, "seconds")
     value = quantile(seen.buckets, objective.percentile / 100)
     allowed, slow = 1 - objective.percentile / 100, slower_share(seen.buckets, target)
@@ -79,7 +80,7 @@ def latency(objective: Latency, facts: Facts, now: datetime) -> Measured:
     last = facts.answers.get((recent(objective.window), False), Answered())
     burn = slower_share(last.buckets, target) / allowed if last.total else None
     budget = Budget(objective.window * allowed, observed * slow, burn)
-    said = f"{objective.percentile:g} % of {counted:,} answers took at most {span(timedelta(seconds=value))}"
+    said = f"{objective.percentile:g} % of {counted(number, 'answer')} took at most {span(timedelta(seconds=value))}"
     if value > target:
         return Measured("breached", said, value, target, "seconds", budget=budget)
     state: State = "warning" if slow > allowed * (1 - NEARLY_SPENT) else "met"

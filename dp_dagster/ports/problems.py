@@ -12,6 +12,7 @@ from dp_dagster.errors import (
     DataProductError,
     NotPublishedError,
     OperatorError,
+    QueryLimitError,
     UsageError,
     VersionGoneError,
 )
@@ -83,6 +84,8 @@ def problem_of(error: DataProductError) -> Problem:  # noqa: PLR0911 - one for e
         return Problem(
             410, "version-gone", str(error), fix="ask again without as_of and cursor, for the newest version"
         )
+    if isinstance(error, QueryLimitError):
+        return Problem(422, "query-limit", str(error))
     if isinstance(error, UsageError):
         return Problem(400, "bad-request", str(error))
     retry = (("Retry-After", str(_RETRY_AFTER_SECONDS)),)

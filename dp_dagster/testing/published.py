@@ -11,6 +11,8 @@ from dp_dagster.contracts.model import Column, Contract
 from dp_dagster.contracts.verdict import Verdict
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from dp_dagster.settings import Settings
     from dp_dagster.storage import Snapshot
 
@@ -47,22 +49,50 @@ def publish_version(settings: Settings, product_id: str, batch: int, *, major: i
         major: The product's major version.
     """
     import pyarrow as pa
+
+    texts = [f'it\'s "{number}"; {batch}' for number in range(ROWS)]
+    rows = pa.table({"batch": pa.array([batch] * ROWS, pa.int64()), "number": range(ROWS), "text": texts})
+    return publish_rows(settings, product_id, DATASET, CONTRACT, rows, major=major, label=f"batch-{batch}")
+
+
+def publish_rows(
+    settings: Settings,
+    product_id: str,
+    dataset: str,
+    contract: Contract,
+    rows: pa.Table,
+    *,
+    major: int = 1,
+    label: str = "rows",
+    files: int = 2,
+) -> Snapshot:
+    """Publish rows as the next version of a dataset, as if they had been audited.
+
+    Args:
+        settings: Of the platform.
+        product_id: The product.
+        dataset: The dataset.
+        contract: What the version is said to keep.
+        rows: All its rows.
+        major: The product's major version.
+        label: Begins the name of the candidate.
+        files: How many files they are written to.
+    """
     from pyarrow import parquet
 
     from dp_dagster.storage import Table, dataset_table
 
-    table = Table(dataset_table(settings.storage, product_id, major, DATASET))
-    texts = [f'it\'s "{number}"; {batch}' for number in range(ROWS)]
-    rows = pa.table({"batch": pa.array([batch] * ROWS, pa.int64()), "number": range(ROWS), "text": texts})
+    table = Table(dataset_table(settings.storage, product_id, major, dataset))
     with table.lock("tests"):
-        draft = table.draft(f"batch-{batch}")
-        parquet.write_table(rows.slice(0, ROWS // 2), draft.new_file())
-        parquet.write_table(rows.slice(ROWS // 2), draft.new_file())
+        draft = table.draft(label)
+        for number in range(files):
+            start, end = (rows.num_rows * part // files for part in (number, number + 1))
+            parquet.write_table(rows.slice(start, end - start), draft.new_file())
         candidate = draft.seal()
         verdict = Verdict(
             id=uuid.uuid4().hex,
             candidate_id=candidate.id,
-            contract_hash=CONTRACT.hash,
+            contract_hash=contract.hash,
             contract_version=None,
             decision="accepted",
             rows_in=candidate.rows,
@@ -78,5 +108,5 @@ def publish_version(settings: Settings, product_id: str, batch: int, *, major: i
             candidate,
             verdict,
             {"dp.product": product_id, "dp.product_version": "1.0.0"},
-            contract_hash=CONTRACT.hash,
+            contract_hash=contract.hash,
         )

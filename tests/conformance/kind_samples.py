@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import polars as pl
+from served_samples import SERVED_SAMPLES
 
+from dp_dagster.ports.outputs.rest import RestOutput
 from dp_dagster.storage.manifest import PortEntry, update_manifest
 from dp_dagster.testing import Faulty, InputSample, OutputSample, Secret, TransformSample, publish_version
 from dp_dagster.testing.published import CONTRACT, DATASET, ROWS
+from dp_dagster.testing.served_ports import read_published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,6 +135,19 @@ def files_output(file_format: str) -> Callable[[Workplace], OutputSample]:
     return sample
 
 
+def rest_output(workplace: Workplace) -> OutputSample:
+    return OutputSample(
+        options={"auth": "none"},
+        read=partial(read_published, RestOutput, SERVED_SAMPLES["REST_API"], workplace.settings.project_root),
+        faulty=tuple(
+            Faulty({"auth": "none", "endpoint": endpoint}, "endpoint")
+            for endpoint in ("ftp://host/x", "https://", "https://host", "https://host/", "https://host/x?y=1",
+                             "https://host/a b", "http://[", "https://ann:hunter2@host/x", "https://host/../x")
+        ),
+        secrets=(Secret({"auth": "none", "endpoint": "https://ann:hunter2@host/x"}, "hunter2"),),
+    )  # fmt: skip
+
+
 # -- transforms ----------------------------------------------------------------------------------------------
 
 
@@ -203,6 +220,7 @@ SAMPLES: dict[tuple[str, str], dict[str, Callable[[Workplace], Any]]] = {
     ("output_ports", "FILES"): {
         file_format: files_output(file_format) for file_format in ("parquet", "csv", "arrow", "delta")
     },
+    ("output_ports", "REST_API"): {"": rest_output},
     ("transforms", "SQL"): {"": sql_transform},
     ("transforms", "PYTHON"): {"": python_transform},
     ("transforms", "DBT"): {"": dbt_transform},

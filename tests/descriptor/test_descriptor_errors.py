@@ -88,15 +88,15 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "duplicate names that are derived": (
-        "output_ports:\n  - {type: REST_API, endpoint: 'https://a/x'}\n  - {type: GRAPHQL, endpoint: 'https://b/x'}\n",
+        "output_ports:\n  - {type: NATS, endpoint: 'https://a/x'}\n  - {type: KAFKA, endpoint: 'https://b/x'}\n",
         [
             "product.yaml:5: output_ports[1].name: x is the name of output_ports[0] on line 4 too; add `name: …`"
         ],
     ),
     "same endpoint": (
         (
-            "output_ports:\n  - {name: a, type: REST_API, endpoint: 'https://a/x'}\n"
-            "  - {name: b, type: GRAPHQL, endpoint: 'https://a/x/'}\n"
+            "output_ports:\n  - {name: a, type: NATS, endpoint: 'https://a/x'}\n"
+            "  - {name: b, type: KAFKA, endpoint: 'https://a/x/'}\n"
         ),
         [
             (
@@ -110,7 +110,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ["product.yaml:4: output_ports[0].dataset: sales is no dataset of the product; there are none"],
     ),
     "no name can be derived": (
-        "output_ports:\n  - {type: REST_API, endpoint: 'https://a/2024'}\n",
+        "output_ports:\n  - {type: NATS, endpoint: 'https://a/2024'}\n",
         [
             (
                 "product.yaml:4: output_ports[0].name: is missing, and '2024', taken from the endpoint, "
@@ -134,7 +134,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "reserved name": (
-        "output_ports:\n  - {name: select, type: REST_API}\n",
+        "output_ports:\n  - {name: select, type: NATS}\n",
         ["product.yaml:4: output_ports[0].name: select is a reserved name; choose another, with a word more"],
     ),
     "path that leaves the folder": (
@@ -206,7 +206,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
             (
                 "product.yaml:3: on: unknown key; known keys: access, alerts, api_version, consumers, datasets, "
                 "description, documents, domain, infrastructure, input_ports, name, output_ports, owner, product_id, "
-                "sla, status, support, tags, transforms, version"
+                "refresh_rate, sla, status, support, tags, transforms, version"
             )
         ],
     ),
@@ -241,10 +241,10 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ["product.yaml:4: output_ports[0].endpoint: unknown key for the kind FILES; remove it"],
     ),
     "unknown key of a kind that is not installed": (
-        "output_ports:\n  - {type: REST_API, refresh_rat: daily}\n",
+        "output_ports:\n  - {type: NATS, refresh_rat: daily}\n",
         [
             (
-                "product.yaml:4: output_ports[0].refresh_rat: unknown key: REST_API is not installed, so nothing "
+                "product.yaml:4: output_ports[0].refresh_rat: unknown key: NATS is not installed, so nothing "
                 "is known of it; did you mean refresh_rate?"
             )
         ],

@@ -47,7 +47,7 @@ def test_it_accepts_the_products_of_this_repository(validator, path):
     ("change", "place"),
     [
         ({"nmae": "x"}, "$"),
-        ({"access": {}}, "$"),
+        ({"access": {}}, "$.access"),
         ({"product_id": "Shops"}, "$.product_id"),
         ({"version": 1.1}, "$.version"),
         ({"version": "1.1"}, "$.version"),
@@ -66,7 +66,7 @@ def test_it_accepts_the_products_of_this_repository(validator, path):
         ({"input_ports": [{"name": "a", "type": "FILES", "path": 5}]}, "$.input_ports[0].path"),
         ({"output_ports": [{"type": "SQL", "auth": "none"}]}, "$.output_ports[0]"),
         ({"output_ports": [{"type": "FILES", "endpoint": "x"}]}, "$.output_ports[0]"),
-        ({"output_ports": [{"type": "rest-api", "refresh": "daily"}]}, "$.output_ports[0]"),
+        ({"output_ports": [{"type": "nats", "refresh": "daily"}]}, "$.output_ports[0]"),
     ],
 )
 def test_it_refuses_what_the_loader_refuses(validator, folder, change, place):

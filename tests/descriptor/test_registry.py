@@ -44,9 +44,7 @@ def test_the_installed_kinds_are_found_in_any_case():
 
 def test_every_kind_that_is_reserved_names_its_extra():
     reserved = [kind for family in FAMILIES for kind in Registry({}).kinds(family)]
-    assert {"REST_API", "GRAPHQL", "KAFKA", "NATS", "EVENTS", "METRICS", "DELTA"} <= {
-        k.name for k in reserved
-    }
+    assert {"KAFKA", "NATS", "DELTA"} <= {k.name for k in reserved}
     for kind in reserved:
         if kind.name == "DECLARED":  # the word for having no kind
             assert (kind.state, kind.implementation, kind.extra) == ("declared only", None, None)
@@ -63,10 +61,10 @@ def test_two_registrations_of_one_kind_are_refused_and_named():
 
 
 def test_an_installed_kind_takes_the_place_of_a_reserved_one():
-    class Rest(Fake):
-        kind = "REST_API"
+    class Nats(Fake):
+        kind = "NATS"
 
-    assert Registry.of({"output_ports": [Rest]}).find("output_ports", "rest_api").implementation is Rest
+    assert Registry.of({"output_ports": [Nats]}).find("output_ports", "nats").implementation is Nats
 
 
 def test_nothing_is_imported_before_it_is_asked_for():

@@ -21,7 +21,7 @@ def test_the_sample_loads_as_it_is(folder, sample):
     assert (product.id, product.version, product.major) == ("customer_360", "1.2.0", 1)
     assert [(port.name, port.state) for port in product.ports] == [
         ("vw_customers", "not installed"),
-        ("customers", "not installed"),
+        ("customers", "not evaluated"),
     ]
     assert product.active_ports == ()
     assert states(product) == {
@@ -31,13 +31,13 @@ def test_the_sample_loads_as_it_is(folder, sample):
         "output_ports[0].endpoint": (3, "snowflake://db/schema/vw_customers", "not installed"),
         "output_ports[0].sla": (3, "99.9%", "not evaluated"),
         "output_ports[0].refresh_rate": (3, "real-time", "not evaluated"),
-        "output_ports[1].type": (4, "REST_API", "not installed"),
-        "output_ports[1].endpoint": (4, "https://api.data.inc/v1/customers", "not installed"),
+        "output_ports[1].type": (4, "REST_API", "not evaluated"),
+        "output_ports[1].endpoint": (4, "https://api.data.inc/v1/customers", "not evaluated"),
         "output_ports[1].auth": (4, "OAuth2", "not evaluated"),
     }
     assert all(line.reason for line in product.lines if line.state != "active")
     assert "snowflake" in next(line.reason for line in product.lines if line.path == "output_ports[0].type")
-    assert "serve" in next(line.reason for line in product.lines if line.path == "output_ports[1].type")
+    assert "no datasets" in next(line.reason for line in product.lines if line.path == "output_ports[1].type")
 
 
 def test_json_indented_with_tabs_is_read(folder, sample):
@@ -263,11 +263,13 @@ def test_names_of_ports_are_derived(folder, head):
     text = (
         head
         + DATASET % ", key: [shop]"
-        + "output_ports:\n  - {type: SQL}\n  - {type: FILES}\n  - {type: REST_API, endpoint: 'https://a.b/v1/Top-Shops/?x=1'}\n"
+        + "output_ports:\n  - {type: SQL}\n  - {type: FILES}\n  - {type: NATS, endpoint: 'https://a.b/v1/Top-Shops/?x=1'}\n"
     )
     assert [port.name for port in folder.resolve(text).ports] == ["sql_sales", "files_sales", "top_shops"]
-    bare = head + "output_ports:\n  - {type: rest-api}\n  - {type: GraphQL, endpoint: 'https://a.b'}\n"
-    assert [port.name for port in folder.resolve(bare).ports] == ["rest_api", "graphql"]
+    bare = (
+        head + "output_ports:\n  - {type: rest-api, auth: none}\n  - {type: Nats, endpoint: 'https://a.b'}\n"
+    )
+    assert [port.name for port in folder.resolve(bare).ports] == ["rest_api", "nats"]
 
 
 def test_a_circle_among_transforms(folder, head):

@@ -64,10 +64,19 @@ def test_each_value_can_be_set_by_the_environment(tmp_path, monkeypatch):
         "alert_retry": "2",
         "silent_after": "60",
         "ui_url": "https://dagster.example.com",
+        "serve_url": "https://data.example.com",
         "oauth2_issuer": "https://id.example.com",
         "oauth2_audience": "products",
         "masks": '{"pii": "hash", "default": null}',
         "limits": '{"page_size": 5}',
+        "control": '{"auth": "none"}',
+        "openlineage": '{"type": "console"}',
+        "serve_patience": "7",
+        "serve_threads": "2",
+        "serve_memory": "2GB",
+        "export_seconds": "30",
+        "export_room": "1000000",
+        "row_store_retention": "60",
     }
     for name, value in values.items():
         monkeypatch.setenv(f"DP_{name.upper()}", value)
@@ -88,10 +97,19 @@ def test_each_value_can_be_set_by_the_environment(tmp_path, monkeypatch):
         "alert_retry": 2.0,
         "silent_after": 60.0,
         "ui_url": "https://dagster.example.com",
+        "serve_url": "https://data.example.com",
         "oauth2_issuer": "https://id.example.com",
         "oauth2_audience": "products",
         "masks": {"pii": "hash", "default": "null"},
         "limits": {**DEFAULT_LIMITS.model_dump(), "page_size": 5},
+        "control": {"auth": "none"},
+        "openlineage": {"type": "console"},
+        "serve_patience": 7.0,
+        "serve_threads": 2,
+        "serve_memory": "2GB",
+        "export_seconds": 30.0,
+        "export_room": 1_000_000,
+        "row_store_retention": 60.0,
     }
     assert settings.resolved_records_url == "postgresql://host/records"
 

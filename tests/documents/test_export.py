@@ -348,22 +348,20 @@ def test_wrong_use_is_refused(dp, project, arguments, message):
 
 def test_a_product_without_datasets_has_no_contracts_to_write(project, settings):
     folder = project.add_product(
-        "bare", descriptor="product_id: bare\nversion: 1.0.0\noutput_ports: [{name: x, type: REST_API}]\n"
+        "bare", descriptor="product_id: bare\nversion: 1.0.0\noutput_ports: [{name: x, type: NATS}]\n"
     )
     product = resolve(folder, settings)
     with pytest.raises(UsageError, match="bare has no datasets"):
         export_product(product, "dbt")
     (written,) = export_product(product, "odps")
-    assert yaml.safe_load(written.text)["outputPorts"] == [
-        {"name": "x", "type": "REST_API", "version": "1.0.0"}
-    ]
+    assert yaml.safe_load(written.text)["outputPorts"] == [{"name": "x", "type": "NATS", "version": "1.0.0"}]
 
 
 def test_values_of_variables_stay_out_of_documents(project, settings, monkeypatch):
     monkeypatch.setenv("SECRET_HOST", "10.0.0.99")
     text = (
         "product_id: bare\nversion: 1.0.0\ndescription: on ${SECRET_HOST}\n"
-        "output_ports: [{name: x, type: REST_API, endpoint: 'https://${SECRET_HOST}/x'}]\n"
+        "output_ports: [{name: x, type: NATS, endpoint: 'https://${SECRET_HOST}/x'}]\n"
     )
     (written,) = export_product(resolve(project.add_product("bare", descriptor=text), settings), "odps")
     assert "10.0.0.99" not in written.text

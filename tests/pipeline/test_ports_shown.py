@@ -207,7 +207,7 @@ def test_a_port_without_dataset_cannot_be_projected(workshop: Workshop) -> None:
     product = workshop.product(
         output_ports=[
             *ports({"name": "vw_rows", "type": "SQL"}),
-            {"name": "api", "type": "REST_API", "dataset": "rows"},
+            {"name": "api", "type": "NATS", "dataset": "rows"},
         ]
     )
     with pytest.raises(AuthorError, match="output port api is not installed"):

@@ -1,0 +1,164 @@
+"""REST_API output port: a dataset's rows over HTTP.
+
+One module a concern, in the order in which a request meets them: ``application`` (addresses), ``asking`` (the query),
+``negotiation`` (the form of the answer), ``ranges`` (parts of files), ``answers`` (what goes out); ``document`` and
+``page`` tell programs and people about the port. This module is light; the web's libraries wait for ``application``.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from dp_dagster.ports.access_words import how_to_get_access
+from dp_dagster.ports.base import Example, Fault, KindConfig, Missing, OutputContext, Projected
+from dp_dagster.ports.served import ServedConfig, ServedPort
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from dp_dagster.ports.served import PortHost
+    from dp_dagster.storage import Snapshot
+    from dp_dagster.storage.manifest import Manifest
+
+_LIBRARIES = ("orjson", "cryptography", "uvicorn")
+_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+_VERSION_PART = re.compile(r"/v[0-9]+(?=/|$)")
+
+
+class RestConfig(ServedConfig):
+    """Configuration of a REST_API output port."""
+
+    endpoint: str | None = Field(
+        default=None,
+        description="Public address, `https://api.example.com/v1/customers`; the port is served at its path. By "
+        "default `/<product>/v<major>/<dataset>`.",
+    )
+    page_size: int = Field(
+        default=100, ge=1, le=100_000, description="Rows of a page where `limit` says nothing."
+    )
+
+
+class RestOutput(ServedPort[RestConfig]):
+    """Rows over HTTP: one by key, pages with filters and sorting, exports in five formats, published files.
+
+    Consumers see the newest version; pages stay on the version that they began with.
+    """
+
+    kind = "REST_API"
+    summary = "rows over HTTP, with filters, pages, exports and an OpenAPI document"
+    Config: ClassVar[type[KindConfig]] = RestConfig
+
+    def check(self, config: RestConfig, product_root: Any) -> Iterable[Fault]:
+        """An endpoint must be an address whose path can be served."""
+        if config.endpoint is None:
+            return
+        right = "write https://api.example.com/v1/customers, or leave it out"
+        try:
+            parts = urlsplit(config.endpoint)
+            is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+            _ = parts.port
+        except ValueError:
+            is_address = False
+        if not is_address:
+            yield Fault("endpoint", "is no address of the web", right)
+        elif parts.username is not None or parts.password is not None:
+            yield Fault("endpoint", "holds a user or password", "remove it; auth says who may ask")
+        elif parts.query or parts.fragment:
+            yield Fault("endpoint", "holds more than an address", "end it with its path")
+        elif _PATH.fullmatch(parts.path.rstrip("/")) is None:
+            yield Fault(
+                "endpoint", "has no path that can be served: parts of letters, digits and . _ ~ -", right
+            )
+
+    def missing(self, config: RestConfig) -> Missing | None:
+        """The web's libraries come with an extra."""
+        if all(find_spec(name) for name in _LIBRARIES):
+            return None
+        return Missing("a REST_API port", "serve")
+
+    def badges(self, config: RestConfig) -> frozenset[str]:
+        """REST."""
+        return frozenset({"rest"})
+
+    def path(self, config: RestConfig, context: OutputContext) -> str:
+        """The endpoint's path, or ``/<product>/v<major>/<dataset>``."""
+        if config.endpoint is None:
+            return f"/{context.product_id}/v{context.major}/{context.dataset}"
+        return urlsplit(self._endpoint(config.endpoint, context)).path.rstrip("/")
+
+    def address(self, config: RestConfig, context: OutputContext) -> str:
+        """The endpoint, or where ``dp serve`` listens by default."""
+        if config.endpoint is not None:
+            parts = urlsplit(self._endpoint(config.endpoint, context))
+            # Without a user and password, which check refuses.
+            return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+        return f"{context.settings.serve_url.rstrip('/')}{self.path(config, context)}"
+
+    def access(self, config: RestConfig, context: OutputContext) -> str:
+        """By what ``auth`` says."""
+        return how_to_get_access(config.auth, context)
+
+    def examples(self, config: RestConfig, context: OutputContext) -> tuple[Example, ...]:
+        """With curl, Python and DuckDB."""
+        address = self.address(config, context)
+        header = {"api_key": "X-API-Key: $API_KEY", "OAuth2": "Authorization: Bearer $TOKEN"}.get(
+            config.auth.type
+        )
+        curl = f"curl '{address}?limit=5'" if header is None else f"curl -H \"{header}\" '{address}?limit=5'"
+        name, _, value = (header or "").partition(": ")
+        variable = value.rpartition("$")[2]
+        given = f'{value[: -len(variable) - 1]}" + os.environ["{variable}"]' if header else ""
+        headers = f', headers={{"{name}": "{given}}}'.replace('"" + ', "") if header else ""
+        python = (
+            f"import {'os, ' if header else ''}httpx\n"
+            f'page = httpx.get("{address}", params={{"limit": 5}}{headers}).raise_for_status().json()\n'
+            'for row in page["data"]:\n    print(row)'
+        )
+        secret = f"create secret (type http, extra_http_headers map {{'{name}': '…'}});\n" if header else ""
+        sql = f"{secret}from read_parquet('{address}?format=parquet') limit 5"
+        return (Example("shell", curl), Example("python", python), Example("sql", sql))
+
+    def project(
+        self, config: RestConfig, context: OutputContext, snapshot: Snapshot, manifest: Manifest
+    ) -> Projected:
+        """Nothing is written: servers follow the manifest."""
+        return Projected(self.address(config, context), {"path": self.path(config, context)})
+
+    def application(
+        self, config: RestConfig, context: OutputContext, host: PortHost
+    ) -> Callable[[dict[str, Any], Any, Any], Awaitable[None]]:
+        """The application below :meth:`path`."""
+        from dp_dagster.ports.cursors import Cursors
+        from dp_dagster.ports.outputs.rest.application import RestApplication
+        from dp_dagster.ports.outputs.rest.description import PortDescription
+
+        limits = config.limits.over(context.settings.limits)
+        described = PortDescription(
+            product=context.product_id,
+            major=context.major,
+            port=context.port_name,
+            dataset=context.dataset,
+            path=self.path(config, context),
+            address=self.address(config, context),
+            description=context.description or context.contract.description,
+            contract=context.contract,
+            auth=config.auth,
+            access=self.access(config, context),
+            examples=self.examples(config, context),
+            page_size=config.page_size,
+            most_rows=limits.page_size if isinstance(limits.page_size, int) else None,
+        )
+        return RestApplication(described, Cursors.of(context.settings), host)
+
+    def _endpoint(self, endpoint: str, context: OutputContext) -> str:
+        """The endpoint of this major version: an older one that stays live has its own number in the path."""
+        if context.is_current:
+            return endpoint
+        parts = urlsplit(endpoint)
+        path, found = _VERSION_PART.subn(f"/v{context.major}", parts.path, count=1)
+        return parts._replace(path=path if found else f"/v{context.major}{parts.path}").geturl()

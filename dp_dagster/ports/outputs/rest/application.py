@@ -1,0 +1,543 @@
+"""The ASGI application of one REST port: what each address answers.
+
+The way to one row is kept short: what depends on the version and the view alone is prepared once for all requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from dp_dagster.errors import DataProductError, OperatorError, VersionGoneError
+from dp_dagster.ports.cursors import Cursor, Cursors, InvalidCursorError
+from dp_dagster.ports.outputs.rest.answers import (
+    Answer,
+    FilePart,
+    Headers,
+    Stream,
+    Whole,
+    opened,
+    problem_answer,
+)
+from dp_dagster.ports.outputs.rest.asking import (
+    Parameters,
+    Readable,
+    decoded,
+    moment_or_version,
+    page_limit,
+    read_parameters,
+)
+from dp_dagster.ports.outputs.rest.document import openapi_document
+from dp_dagster.ports.outputs.rest.negotiation import FORMS, Form, negotiated
+from dp_dagster.ports.outputs.rest.page import documentation_page
+from dp_dagster.ports.outputs.rest.ranges import wanted_part
+from dp_dagster.ports.problems import Problem, RequestError, problem_of
+from dp_dagster.ports.served import EXCHANGE
+from dp_dagster.ports.values import row_encoder
+from dp_dagster.predicates.model import EVERYTHING, columns_of
+from dp_dagster.rows.query import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dp_dagster.access.view import DatasetView
+    from dp_dagster.contracts.model import Column
+    from dp_dagster.ports.outputs.rest.answers import Send
+    from dp_dagster.ports.outputs.rest.description import PortDescription
+    from dp_dagster.ports.served import Exchange, PortHost
+    from dp_dagster.rows.query import Page, Position, ServedVersion
+
+    Scope = dict[str, Any]
+
+_LOG = logging.getLogger(__name__)
+_JSON = (b"content-type", b"application/json")
+# The same address shows another version tomorrow, and another consumer something else.
+_VARY = (b"vary", b"Accept, Authorization, X-API-Key")
+_PRIVATE: Headers = ((b"cache-control", b"private, no-cache"), _VARY)
+_METHODS = b"GET, HEAD, OPTIONS"
+_COUNT_OPTIONS = ("as_of",)
+_ROW_OPTIONS = ("fields", "as_of", "format")
+_DESCRIBED = {b"openapi.json", b"docs"}
+_MOST_PREPARED = 256
+_MOST_VERSIONS = 3
+# The page's own styles, its own form, and nothing of anybody else.
+_PAGE_POLICY = (
+    b"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
+    b"frame-ancestors 'none'"
+)
+
+
+@dataclass
+class _Prepared:
+    """What is the same for every request of one view for one version."""
+
+    version: ServedVersion
+    view: DatasetView
+    fingerprint: str
+    readable: Readable
+    names: tuple[str, ...]
+    encode: Callable[[tuple[Any, ...]], dict[str, Any]]
+    tag: str
+    row_headers: Headers
+    encoders: dict[tuple[str, ...], Callable[[tuple[Any, ...]], dict[str, Any]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, version: ServedVersion, view: DatasetView) -> _Prepared:
+        columns = {column.name: column for column in version.columns}
+        seen: dict[str, Column] = {name: columns[name] for name in view.columns if name in columns}
+        readable = Readable(seen, view.clear & seen.keys())
+        fingerprint = view.fingerprint
+        tag = f"{version.version}-{fingerprint}"
+        return cls(
+            version,
+            view,
+            fingerprint,
+            readable,
+            tuple(seen),
+            row_encoder(tuple(seen.values()), view.masks),
+            tag,
+            (
+                _JSON,
+                (b"etag", f'W/"{tag}"'.encode()),
+                (b"dataset-version", str(version.version).encode()),
+                *_PRIVATE,
+            ),
+        )
+
+    def encoder(self, names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], dict[str, Any]]:
+        if names == self.names:
+            return self.encode
+        found = self.encoders.get(names)
+        if found is None:
+            if len(self.encoders) >= _MOST_PREPARED:
+                self.encoders.clear()
+            found = row_encoder([self.readable.columns[name] for name in names], self.view.masks)
+            self.encoders[names] = found
+        return found
+
+
+class RestApplication:
+    """Answers below the path of one REST port.
+
+    Args:
+        described: What the port is, for documents and problems.
+        cursors: Writes and reads cursors.
+        host: The shell.
+    """
+
+    def __init__(self, described: PortDescription, cursors: Cursors, host: PortHost) -> None:
+        self._port = described
+        self._cursors = cursors
+        self._host = host
+        self._mounted = quote(described.path).encode()
+        self._prepared: dict[int, tuple[ServedVersion, dict[int, _Prepared]]] = {}
+
+    async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"a REST port is asked over http, not {scope['type']}")
+        method = scope["method"]
+        try:
+            answer = await self._answer(scope, method)
+        except DataProductError as error:
+            if isinstance(error, OperatorError):
+                _LOG.warning("%s: %s", self._port.path, error)
+            answer = problem_answer(problem_of(error), (_VARY,))
+        await answer.send(send, only_head=method == "HEAD")
+
+    async def _answer(self, scope: Scope, method: str) -> Answer:
+        if method not in ("GET", "HEAD"):
+            return _other_method(method)
+        exchange: Exchange = scope[EXCHANGE]
+        segments = self._segments(scope)
+        if not segments:
+            return await self._collection(scope, exchange)
+        first = segments[0]
+        if len(segments) == 1 and first == b"count":
+            return await self._count(scope, exchange)
+        if len(segments) == 1 and first in _DESCRIBED:
+            return await self._described(scope, exchange, first)
+        if first == b"files":
+            return self._files(scope, exchange, segments[1:])
+        return await self._row(scope, exchange, segments)
+
+    def _segments(self, scope: Scope) -> list[bytes]:
+        raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+        start = raw.find(self._mounted)
+        if start < 0:
+            # Somebody wrote the mounted part with other escapes: keys then hold no slash.
+            raw = quote(scope["path"]).encode()
+            start = raw.find(self._mounted)
+        below = raw[start + len(self._mounted) :].removeprefix(b"/")
+        return below.split(b"/") if below else []
+
+    # -- which version -------------------------------------------------------------------------------------
+
+    def _prepare(self, version: ServedVersion, view: DatasetView) -> _Prepared:
+        # By identity, which costs nothing; the entry holds both, so no other object can take their places. Few
+        # versions are held: what is old shall go.
+        held = self._prepared.get(id(version))
+        if held is None:
+            held = self._prepared[id(version)] = (version, {})
+            if len(self._prepared) > _MOST_VERSIONS:
+                del self._prepared[next(iter(self._prepared))]
+        found = held[1].get(id(view))
+        if found is None:
+            if len(held[1]) >= _MOST_PREPARED:
+                held[1].clear()
+            found = held[1][id(view)] = _Prepared.of(version, view)
+        return found
+
+    def _version(self, options: Mapping[str, str], cursor: Cursor | None = None) -> ServedVersion:
+        if cursor is not None:
+            try:
+                return self._host.at(cursor.version)
+            except VersionGoneError as error:
+                detail = f"the cursor goes on in version {cursor.version}, which is no longer kept"
+                fix = "begin again without the cursor, in the newest version"
+                raise RequestError(Problem(410, "cursor-gone", detail, "cursor", fix=fix)) from error
+        wanted = options.get("as_of")
+        if wanted is None:
+            return self._host.newest()
+        found = moment_or_version(wanted)
+        try:
+            return self._host.at(found) if isinstance(found, int) else self._host.as_of(found)
+        except VersionGoneError as error:
+            fix = "leave as_of out for the newest version"
+            raise RequestError(Problem(410, "version-gone", str(error), "as_of", wanted, fix)) from error
+
+    # -- one row -------------------------------------------------------------------------------------------
+
+    async def _row(self, scope: Scope, exchange: Exchange, segments: list[bytes]) -> Answer:
+        query: bytes = scope["query_string"]
+        if query:
+            parameters = read_parameters(query, _ROW_OPTIONS)
+            if parameters.filters:
+                name, value = parameters.filters[0]
+                detail = "a row is found by its key alone"
+                raise RequestError(Problem(400, "unknown-parameter", detail, name, value, "leave it out"))
+            options = parameters.options
+        else:
+            options = {}
+        negotiated(options.get("format"), _header(scope, b"accept"), ("json",))
+        prepared = self._prepare(self._version(options), exchange.view)
+        version, key_columns = prepared.version, prepared.version.key
+        exchange.version = version.version
+        if len(segments) != len(key_columns):
+            raise self._no_such_address(key_columns)
+        if _not_modified(scope, prepared.tag):
+            return Whole(304, prepared.row_headers[1:], b"")
+        names = prepared.readable.selection(options.get("fields")) if options else prepared.names
+        readable = prepared.readable
+        key = tuple(
+            readable.key_value(name, decoded(segment, "the path"))
+            for name, segment in zip(key_columns, segments, strict=True)
+        )
+        exchange.columns = names
+        row = await version.fetch_row(exchange.view, key, names)
+        if row is None:
+            detail = f"no row has that {', '.join(key_columns)}"
+            return problem_answer(
+                Problem(404, "no-such-row", detail, "path"), (prepared.row_headers[2], _VARY)
+            )
+        exchange.rows = 1
+        return Whole(200, prepared.row_headers, orjson.dumps(prepared.encoder(names)(row)))
+
+    def _no_such_address(self, key: tuple[str, ...]) -> RequestError:
+        if not key:
+            detail, fix = "there is no such address, and the dataset has no key to find rows by", ""
+        else:
+            detail = "there is no such address"
+            fix = f"a row is at {self._port.path}/{'/'.join(f'{{{name}}}' for name in key)}"
+        return RequestError(
+            Problem(404, "no-such-address", detail, "path", fix=fix or f"see {self._port.path}/docs")
+        )
+
+    # -- counting ------------------------------------------------------------------------------------------
+
+    async def _count(self, scope: Scope, exchange: Exchange) -> Answer:
+        parameters = read_parameters(scope["query_string"], _COUNT_OPTIONS)
+        negotiated(None, _header(scope, b"accept"), ("json",))
+        prepared = self._prepare(self._version(parameters.options), exchange.view)
+        exchange.version = prepared.version.version
+        where = prepared.readable.where(parameters.filters)
+        tag = _tag(prepared, "count", scope)
+        headers = _headers(prepared, tag)
+        if _not_modified(scope, tag):
+            return Whole(304, headers, b"")
+        exchange.columns = tuple(columns_of(where))
+        count = await prepared.version.fetch_count(exchange.view, where)
+        body = {"count": count, "version": prepared.version.version, "published_at": _published_at(prepared)}
+        return Whole(200, (_JSON, *headers), orjson.dumps(body))
+
+    # -- many rows -----------------------------------------------------------------------------------------
+
+    async def _collection(self, scope: Scope, exchange: Exchange) -> Answer:
+        parameters = read_parameters(scope["query_string"])
+        options = parameters.options
+        form = negotiated(options.get("format"), _header(scope, b"accept"))
+        cursor = self._cursor(parameters, exchange.view)
+        prepared = self._prepare(self._version(options, cursor), exchange.view)
+        exchange.version = prepared.version.version
+        # Bulk formats give all rows, unless they are told how many.
+        paged = form.name == "json" or "limit" in options or cursor is not None
+        limit = (
+            page_limit(options.get("limit"), self._port.page_size, self._port.most_rows) if paged else None
+        )
+        readable = prepared.readable
+        query = Query(
+            columns=readable.selection(options.get("fields")),
+            where=readable.where(parameters.filters),
+            sort=readable.order(options.get("sort")),
+            limit=limit,
+            after=cursor.position if cursor and not cursor.backward else None,
+            before=cursor.position if cursor and cursor.backward else None,
+        )
+        asked = {*columns_of(query.where), *(one.column for one in query.sort)} - set(query.columns)
+        exchange.columns = (*query.columns, *sorted(asked))
+        if form.name == "parquet" and self._is_whole_file(prepared, query):
+            return self._file(scope, exchange, prepared, 0)
+        tag = _tag(prepared, form.name, scope)
+        headers = _headers(prepared, tag)
+        if _not_modified(scope, tag):
+            return Whole(304, headers, b"")
+        if limit is None:
+            return await self._export(exchange, prepared, query, form, headers)
+        page = await prepared.version.fetch_page(exchange.view, query)
+        exchange.rows = len(page.rows)
+        links = self._links(parameters, prepared, page, cursor)
+        if links:
+            headers = (
+                *headers,
+                (b"link", ", ".join(f'<{url}>; rel="{name}"' for name, url in links.items()).encode()),
+            )
+        if form.name != "json":
+            return await self._export(exchange, prepared, query, form, headers, rows=len(page.rows))
+        encode = prepared.encoder(query.columns)
+        body = orjson.dumps(
+            {
+                "version": prepared.version.version,
+                "published_at": _published_at(prepared),
+                "data": [encode(row) for row in page.rows],
+                "links": {"next": links.get("next"), "previous": links.get("prev")},
+            }
+        )
+        return Whole(200, (_JSON, *headers), body)
+
+    def _binding(self, parameters: Parameters, view: DatasetView) -> bytes:
+        return repr((self._port.path, view.fingerprint, parameters.binding)).encode()
+
+    def _cursor(self, parameters: Parameters, view: DatasetView) -> Cursor | None:
+        text = parameters.options.get("cursor")
+        if text is None:
+            return None
+        if "as_of" in parameters.options:
+            detail = "a cursor stays on its own version"
+            raise RequestError(Problem(400, "cursor-and-as-of", detail, "as_of", fix="leave as_of out"))
+        try:
+            return self._cursors.read(self._binding(parameters, view), text)
+        except InvalidCursorError as error:
+            raise RequestError(Problem(400, "invalid-cursor", str(error), "cursor", text)) from None
+
+    def _links(
+        self, parameters: Parameters, prepared: _Prepared, page: Page, cursor: Cursor | None
+    ) -> dict[str, str]:
+        """Addresses of the pages beside this one."""
+        if page.first is None or page.last is None:
+            return {}
+        binding = self._binding(parameters, prepared.view)
+        backward = cursor is not None and cursor.backward
+        links: dict[str, str] = {}
+
+        def link(name: str, position: Position, *, back: bool) -> None:
+            text = self._cursors.write(binding, Cursor(prepared.version.version, position, back))
+            kept = {
+                name: value for name, value in parameters.options.items() if name not in ("cursor", "as_of")
+            }
+            query = urlencode([*parameters.filters, *kept.items(), ("cursor", text)])
+            links[name] = f"{self._port.path}?{query}"
+
+        if backward or page.has_more:
+            link("next", page.last, back=False)
+        if page.has_more if backward else cursor is not None:
+            link("prev", page.first, back=True)
+        return links
+
+    async def _export(
+        self,
+        exchange: Exchange,
+        prepared: _Prepared,
+        query: Query,
+        form: Form,
+        headers: Headers,
+        *,
+        rows: int | None = None,
+    ) -> Answer:
+        version, view = prepared.version, exchange.view
+        if rows is not None:
+            exchange.rows = rows
+        elif query.where == EVERYTHING and view.rows == EVERYTHING:
+            exchange.rows = version.rows
+        else:
+            exchange.rows = await version.fetch_count(view, query.where)
+        chunks = version.export(view, query, form.name)
+        # What is wrong with the query shows before the first byte, while there is still a status to choose.
+        first, last = await anext(chunks, b""), b""
+        if form.name == "json":
+            head = {"version": version.version, "published_at": _published_at(prepared)}
+            first = orjson.dumps(head)[:-1] + b',"data":' + first
+            last = b',"links":{"next":null,"previous":null}}'
+        name = f"{self._port.dataset}-v{version.version}.{_ENDINGS[form.name]}"
+        disposition = (b"content-disposition", f'inline; filename="{name}"'.encode())
+        return Stream(((b"content-type", form.content_type), disposition, *headers), chunks, first, last)
+
+    # -- files ---------------------------------------------------------------------------------------------
+
+    def _is_whole_file(self, prepared: _Prepared, query: Query) -> bool:
+        """Whether a published file is the answer as it is."""
+        return (
+            query.limit is None
+            and query.where == EVERYTHING
+            and not query.sort
+            and query.columns == prepared.names
+            and prepared.version.hands_out_files(prepared.view)
+            and len(prepared.version.published_files()) == 1
+        )
+
+    def _files(self, scope: Scope, exchange: Exchange, segments: list[bytes]) -> Answer:
+        parameters = read_parameters(scope["query_string"], ("as_of",))
+        if parameters.filters:
+            name, value = parameters.filters[0]
+            detail = "files are given as they are"
+            raise RequestError(Problem(400, "unknown-parameter", detail, name, value, "leave it out"))
+        prepared = self._prepare(self._version(parameters.options), exchange.view)
+        exchange.version = prepared.version.version
+        if not prepared.version.hands_out_files(exchange.view):
+            detail = "published files hold what is hidden from you"
+            fix = f"ask {self._port.path} for application/vnd.apache.parquet instead"
+            raise RequestError(Problem(403, "files-denied", detail, "path", fix=fix))
+        files = prepared.version.published_files()
+        if not segments:
+            negotiated(None, _header(scope, b"accept"), ("json",))
+            tag = _tag(prepared, "files", scope)
+            as_of = prepared.version.version
+            listed = [
+                {
+                    "href": f"{self._port.path}/files/{number}.parquet?as_of={as_of}",
+                    "bytes": file.stat().st_size,
+                }
+                for number, file in enumerate(files)
+            ]
+            body = {"version": as_of, "published_at": _published_at(prepared), "files": listed}
+            return Whole(200, (_JSON, *_headers(prepared, tag)), orjson.dumps(body))
+        name = decoded(segments[0], "the path")
+        number = name.removesuffix(".parquet")
+        if len(segments) > 1 or not name.endswith(".parquet") or number not in map(str, range(len(files))):
+            fix = f"the files are {self._port.path}/files/0.parquet to {len(files) - 1}.parquet"
+            raise RequestError(Problem(404, "no-such-file", "there is no such file", "path", name, fix))
+        exchange.columns = prepared.names
+        return self._file(scope, exchange, prepared, int(number))
+
+    def _file(self, scope: Scope, exchange: Exchange, prepared: _Prepared, number: int) -> Answer:
+        version = prepared.version
+        tag = f'"{prepared.tag}-file{number}"'
+        headers: Headers = (
+            (b"etag", tag.encode()),
+            (b"accept-ranges", b"bytes"),
+            (b"dataset-version", str(version.version).encode()),
+            *_PRIVATE,
+        )
+        if tag.strip('"') in _tags(_header(scope, b"if-none-match")):
+            return Whole(304, headers, b"")
+        try:
+            descriptor, size = opened(version.published_files()[number])
+        except FileNotFoundError:
+            detail = f"the files of version {version.version} are no longer kept"
+            raise RequestError(
+                Problem(410, "version-gone", detail, fix="ask for the newest version")
+            ) from None
+        part = wanted_part(_header(scope, b"range"), _header(scope, b"if-range"), tag, size)
+        start, end = part or (0, size)
+        exchange.rows = version.rows
+        file_headers: Headers = (
+            (b"content-type", FORMS["parquet"].content_type),
+            (b"content-disposition", f'inline; filename="{self._port.dataset}-{number}.parquet"'.encode()),
+            *headers,
+        )
+        if part is None:
+            return FilePart(200, file_headers, descriptor, start, end)
+        content_range = (b"content-range", f"bytes {start}-{end - 1}/{size}".encode())
+        return FilePart(206, (*file_headers, content_range), descriptor, start, end)
+
+    # -- documents -----------------------------------------------------------------------------------------
+
+    async def _described(self, scope: Scope, exchange: Exchange, name: bytes) -> Answer:
+        prepared = self._prepare(self._host.newest(), exchange.view)
+        exchange.version = prepared.version.version
+        tag = _tag(prepared, name.decode(), scope)
+        headers = _headers(prepared, tag)
+        if _not_modified(scope, tag):
+            return Whole(304, headers, b"")
+        page = await prepared.version.fetch_page(exchange.view, Query(prepared.names, limit=1))
+        exchange.rows, exchange.columns = len(page.rows), prepared.names
+        example = prepared.encode(page.rows[0]) if page.rows else None
+        if name == b"openapi.json":
+            document = openapi_document(self._port, prepared.version, exchange.view, example)
+            kind = (b"content-type", b"application/vnd.oai.openapi+json;version=3.1")
+            return Whole(200, (kind, *headers), orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        text = documentation_page(self._port, prepared.version, exchange.view, example)
+        html = ((b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", _PAGE_POLICY))
+        return Whole(200, (*html, *headers), text.encode())
+
+
+_ENDINGS = {"json": "json", "ndjson": "ndjson", "csv": "csv", "arrow": "arrows", "parquet": "parquet"}
+
+
+def _other_method(method: str) -> Answer:
+    allow = (b"allow", _METHODS)
+    if method == "OPTIONS":
+        return Whole(204, (allow, _VARY), b"")
+    detail = "what was published is read, and changed by publishing alone"
+    fix = f"use {_METHODS.decode()}"
+    return problem_answer(Problem(405, "method-not-allowed", detail, "method", method[:20], fix), (allow,))
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    """A header's value; several of one name are one list."""
+    found = ""
+    for name, value in scope["headers"]:
+        if name == wanted:
+            found = f"{found}, {value.decode('latin-1')}" if found else value.decode("latin-1")
+    return found
+
+
+def _tag(prepared: _Prepared, form: str, scope: Scope) -> str:
+    return f"{prepared.tag}-{form}-{zlib.crc32(scope['query_string']):08x}"
+
+
+def _headers(prepared: _Prepared, tag: str) -> Headers:
+    return (
+        (b"etag", f'W/"{tag}"'.encode()),
+        (b"dataset-version", str(prepared.version.version).encode()),
+        *_PRIVATE,
+    )
+
+
+def _published_at(prepared: _Prepared) -> str:
+    return prepared.version.published_at.isoformat(timespec="microseconds")
+
+
+def _tags(header: str) -> set[str]:
+    """The entity tags of a list, weak ones like strong ones."""
+    return {part.strip().removeprefix("W/").strip('"') for part in header.split(",")} - {""}
+
+
+def _not_modified(scope: Scope, tag: str) -> bool:
+    """Whether who asks has the answer already. Known before anything is read: a version never changes."""
+    header = _header(scope, b"if-none-match")
+    return bool(header) and tag in _tags(header)

@@ -120,9 +120,6 @@ _PATTERNS: list[tuple[RuleKind, dict[str, Any]]] = [
         r"[a-z]+",
         r"\d+",
         r"\s",
-        r"^\w+$",
-        r"[\W\d]",
-        r"^\S+\D$",
         r"^.$",
         r"^.+$",
         r"a|b",
@@ -133,6 +130,8 @@ _PATTERNS: list[tuple[RuleKind, dict[str, Any]]] = [
         r"^(?:a|1){1,2}",
     )
 ]
+# Written out these are long, so once is enough.
+_PATTERNS += [("pattern", {"regex": regex, "mode": "search"}) for regex in (r"^\w+$", r"[\W\d]", r"^\S+\D$")]
 
 CASES: tuple[Case, ...] = (
     Case("int8", _INTEGERS, pl.Int8, [*_ranges(-1, 7), *_values(0, 7, 2.5), ("multiple_of", {"value": 7})]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dp_dagster.rows.forms import form_of
@@ -46,12 +47,12 @@ class Layout:
     indexes: tuple[tuple[str, ...], ...] = ()
     sorted_by_key: bool = False
 
-    @property
+    @cached_property
     def names(self) -> dict[str, str]:
         """The file's name of each column."""
         return {name: f"c{number}" for number, (name, _) in enumerate(self.columns)}
 
-    @property
+    @cached_property
     def types(self) -> dict[str, str]:
         """Canonical type of each column."""
         return dict(self.columns)
@@ -81,7 +82,7 @@ class Layout:
             sorted_by_key=data["sorted_by_key"],
         )
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Changes whenever a file built before must not be taken for this one."""
         return hashlib.sha256(f"{LAYOUT}\0{self.to_json()}".encode()).hexdigest()[:16]

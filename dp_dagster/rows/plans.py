@@ -11,7 +11,7 @@ from dp_dagster.predicates.model import EVERYTHING, columns_of
 from dp_dagster.predicates.sql import to_sql
 from dp_dagster.rows.conditions import Ordering, Sql, before, behind, condition_sql, stored_value
 from dp_dagster.rows.files import duckdb_type
-from dp_dagster.rows.forms import form_of, reader
+from dp_dagster.rows.forms import form_of, read_rows, readers
 from dp_dagster.rows.layout import FILES_ROW_NUMBER, ROW_NUMBER, TABLE
 from dp_dagster.rows.query import Page, Position
 
@@ -105,27 +105,36 @@ def _known(source: Source, name: str) -> None:
 
 @dataclass(frozen=True)
 class Reading:
-    """From stored rows to Python values with masks applied; ``None`` where nothing is to be done."""
+    """From stored rows to Python values with masks applied.
 
-    read: Callable[[Row], Row] | None
+    Attributes:
+        changed: See :func:`dp_dagster.rows.forms.readers`.
+        mask: What masks a row; ``None`` where nothing is masked.
+    """
+
+    changed: tuple[tuple[int, Callable[[Any], Any]], ...]
     mask: Callable[[Row], Row] | None
 
     def row(self, stored: Row) -> Row:
         """One row."""
-        found = stored if self.read is None else self.read(stored)
-        return found if self.mask is None else self.mask(found)
+        if self.changed:
+            values = list(stored)
+            for number, read in self.changed:
+                if values[number] is not None:
+                    values[number] = read(values[number])
+            stored = tuple(values)
+        return stored if self.mask is None else self.mask(stored)
 
     def rows(self, stored: list[Row]) -> list[Row]:
         """Many rows."""
-        found = stored if self.read is None else list(map(self.read, stored))
+        found = read_rows(stored, self.changed)
         return found if self.mask is None else list(map(self.mask, found))
 
 
 def reading_of(source: Source, view: DatasetView, columns: tuple[str, ...]) -> Reading:
     """How rows of these columns are read for a view."""
-    return Reading(
-        reader(tuple(source.layout.types[name] for name in columns)), source.masks.row_function(view, columns)
-    )
+    types = tuple(source.layout.types[name] for name in columns)
+    return Reading(readers(types), source.masks.row_function(view, columns))
 
 
 def stored_columns(source: Source, columns: Iterable[str], *, of_files: bool) -> list[str]:

@@ -42,6 +42,7 @@ _KEPT = 1024
 _AT_ONCE_SECONDS = 0.004
 """How long an event loop may be busy with one page; what takes longer goes to a thread."""
 _AT_ONCE_LOOKUPS = 100
+_TRY_AGAIN = 8
 
 T = TypeVar("T")
 
@@ -93,7 +94,7 @@ class PublishedVersion:
         self._on_damage = on_damage
         self._lookups: dict[tuple[Any, ...], LookupPlan] = {}
         self._counts: dict[tuple[str, Predicate], int] = {}
-        self._slow: dict[str, None] = {}
+        self._slow: dict[str, int] = {}
 
     # -- one row ---------------------------------------------------------------------------------------
 
@@ -233,15 +234,22 @@ class PublishedVersion:
         if store is None or not plan.cheap:
             return None
         sql = plan.sql(of_files=False)
-        if sql.text in self._slow:
+        failed = self._slow.get(sql.text, 0)
+        if failed and failed % _TRY_AGAIN:
+            self._slow[sql.text] = failed + 1
             return None
         try:
-            return plan.page(store.rows(sql.text, sql.values, min(seconds, self._limits.seconds)))
+            page = plan.page(store.rows(sql.text, sql.values, min(seconds, self._limits.seconds)))
         except TooSlowError:
-            # A filter that few rows pass: the row store would look at all of them one by one.
-            _remember(self._slow, sql.text, None)
+            # A filter that few rows pass: the row store would look at all of them one by one. The same filter with
+            # other values may be quick, so it is tried again now and then.
+            _remember(self._slow, sql.text, failed + 1)
         except StoreError as error:
             self._damaged(store, error)
+        else:
+            if failed:
+                self._slow.pop(sql.text, None)
+            return page
         return None
 
     def _page_from_files(self, plan: PagePlan) -> Page:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
@@ -42,12 +43,16 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("dp_dagster.serving")
 _UNLIMITED_BYTES = 1 << 50
 _UNLIMITED_SECONDS = 86_400.0
+_SWITCH_SECONDS = 0.0005
 
 
 def create() -> Shell:
     """The application of a worker process, by the options in its environment."""
     from dp_dagster.settings import Settings
 
+    # SQLite lets go of the interpreter at each row, and whatever other thread then takes it (the access log, say)
+    # keeps it for this long: by default five milliseconds, which is more than a page takes.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     options = ServeOptions.from_environment()
     settings = Settings.load(Path(options.start))
     return assemble(served_products(options, settings), settings, workers=options.workers)

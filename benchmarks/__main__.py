@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("assets", "refresh", "commit", "loading", "contracts", "audit")
+NAMES = ("assets", "refresh", "commit", "loading", "contracts", "audit", "serving")
 
 
 def main() -> None:

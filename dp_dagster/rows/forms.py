@@ -45,6 +45,8 @@ class Form:
     Attributes:
         store: From a column, quoted, to DuckDB SQL for its stored form.
         read: From a stored value that is not null to the Python value; ``None`` where they are the same.
+        encode: From a stored value that is not null to what JSON has in its place (see
+            :mod:`dp_dagster.rows.json_text`); ``None`` where they are the same.
         write: From a Python value to the stored one; raises ``ValueError`` for a value of another type.
         ordered: Whether values can be compared; nested ones cannot.
         has_nan: Whether NaN may occur, which is stored apart.
@@ -53,6 +55,7 @@ class Form:
     store: Callable[[str], str]
     read: Callable[[Any], Any] | None
     write: Callable[[Any], Any]
+    encode: Callable[[Any], Any] | None = None
     ordered: bool = True
     has_nan: bool = False
 
@@ -68,14 +71,21 @@ def form_of(type_name: str) -> Form:
             lambda column: f"to_json({value_expression(tree, column)})::varchar",
             _read_json,
             _no_comparison,
+            _read_json,
             ordered=False,
         )
     return _FORMS[type_name]
 
 
-def readers(types: tuple[str, ...]) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
-    """The columns whose stored values are not the Python values: their places, and what reads them."""
-    found = [(number, form_of(name).read) for number, name in enumerate(types)]
+def readers(types: tuple[str, ...], *, encoded: bool = False) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
+    """The columns whose stored values are not the Python values: their places, and what reads them.
+
+    Args:
+        types: Canonical types of the columns.
+        encoded: Read them as JSON has them, without the way over Python's own types.
+    """
+    forms = map(form_of, types)
+    found = [(number, form.encode if encoded else form.read) for number, form in enumerate(forms)]
     return tuple((number, read) for number, read in found if read is not None)
 
 
@@ -103,7 +113,10 @@ def _decimal(precision: int, scale: int) -> Form:
             return f"({column}{wide} * {factor})::bigint" if scale else f"{column}::bigint"
 
         return Form(
-            store, lambda value: Decimal(value).scaleb(-scale, _EXACT), lambda value: _unscaled(value, scale)
+            store,
+            lambda value: Decimal(value).scaleb(-scale, _EXACT),
+            lambda value: _unscaled(value, scale),
+            lambda value: _digits(value, factor, scale),
         )
 
     def store_digits(column: str) -> str:
@@ -123,7 +136,14 @@ def _decimal(precision: int, scale: int) -> Form:
         number = -int(digits) if text[0] == "n" else int(digits)
         return Decimal(number).scaleb(-scale, _EXACT)
 
-    return Form(store_digits, read_digits, write_digits)
+    return Form(store_digits, read_digits, write_digits, lambda text: format(read_digits(text), "f"))
+
+
+def _digits(value: int, factor: int, scale: int) -> str:
+    if not scale:
+        return str(value)
+    whole, rest = divmod(abs(value), factor)
+    return f"{'-' if value < 0 else ''}{whole}.{rest:0{scale}d}"
 
 
 def _unscaled(value: Any, scale: int) -> int:
@@ -150,6 +170,11 @@ def _read_date(days: int) -> date | str:
         return date.fromordinal(days + _EPOCH_ORDINAL)
     except (ValueError, OverflowError):
         return _beyond(days, _LAST_DAY) or _far_date(days)
+
+
+@lru_cache(maxsize=65_536)
+def _encode_date(days: int) -> str:
+    return str(_read_date(days))
 
 
 def _write_date(value: Any) -> int:
@@ -180,6 +205,16 @@ def _read_moment(epoch: datetime, suffix: str) -> Callable[[int], datetime | str
             return f"{_far_date(days)}T{clock}{suffix}"
 
     return read
+
+
+def _encode_moment(epoch: datetime, suffix: str) -> Callable[[int], str]:
+    read = _read_moment(epoch, suffix)
+
+    def encode(microseconds: int) -> str:
+        found = read(microseconds)
+        return found if isinstance(found, str) else found.isoformat(timespec="microseconds")
+
+    return encode
 
 
 def _write_moment(epoch: datetime) -> Callable[[Any], int]:
@@ -245,6 +280,13 @@ def _read_float(value: Any) -> float:
     return math.nan if value == NAN else float(value)
 
 
+def _encode_float(value: Any) -> float | str:
+    if value == NAN or -math.inf < value < math.inf:
+        found: float | str = value
+        return found
+    return "inf" if value > 0 else "-inf"
+
+
 def _write_float(value: Any) -> float | str:
     number = _number(value)
     return NAN if math.isnan(number) else number
@@ -272,18 +314,28 @@ def _no_comparison(value: Any) -> Any:  # noqa: ARG001 the signature of all of t
 
 _INTEGER = Form(_plain, None, _write_integer)
 _FORMS = {
-    "bool": Form(lambda column: f"{column}::tinyint", bool, _write_bool),
+    "bool": Form(lambda column: f"{column}::tinyint", bool, _write_bool, bool),
     "int8": _INTEGER,
     "int16": _INTEGER,
     "int32": _INTEGER,
     "int64": _INTEGER,
-    "float32": Form(lambda column: f"{column}::double", _read_float, _write_float32, has_nan=True),
-    "float64": Form(_plain, _read_float, _write_float, has_nan=True),
+    "float32": Form(
+        lambda column: f"{column}::double", _read_float, _write_float32, _encode_float, has_nan=True
+    ),
+    "float64": Form(_plain, _read_float, _write_float, _encode_float, has_nan=True),
     "string": Form(_plain, None, _only(str)),
-    "binary": Form(_plain, None, _only(bytes)),
-    "date": Form(_store_date, _read_date, _write_date),
-    "timestamp": Form(_store_moment("timestamp"), _read_moment(_EPOCH, ""), _write_moment(_EPOCH)),
+    "binary": Form(_plain, None, _only(bytes), bytes.hex),
+    "date": Form(_store_date, _read_date, _write_date, _encode_date),
+    "timestamp": Form(
+        _store_moment("timestamp"),
+        _read_moment(_EPOCH, ""),
+        _write_moment(_EPOCH),
+        _encode_moment(_EPOCH, ""),
+    ),
     "timestamp(UTC)": Form(
-        _store_moment("timestamptz"), _read_moment(_EPOCH_UTC, "+00:00"), _write_moment(_EPOCH_UTC)
+        _store_moment("timestamptz"),
+        _read_moment(_EPOCH_UTC, "+00:00"),
+        _write_moment(_EPOCH_UTC),
+        _encode_moment(_EPOCH_UTC, "+00:00"),
     ),
 }

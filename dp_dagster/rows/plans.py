@@ -131,10 +131,12 @@ class Reading:
         return found if self.mask is None else list(map(self.mask, found))
 
 
-def reading_of(source: Source, view: DatasetView, columns: tuple[str, ...]) -> Reading:
-    """How rows of these columns are read for a view."""
+def reading_of(
+    source: Source, view: DatasetView, columns: tuple[str, ...], *, encoded: bool = False
+) -> Reading:
+    """How rows of these columns are read for a view. Masks give texts or null, whichever way values are read."""
     types = tuple(source.layout.types[name] for name in columns)
-    return Reading(readers(types), source.masks.row_function(view, columns))
+    return Reading(readers(types, encoded=encoded), source.masks.row_function(view, columns))
 
 
 def stored_columns(source: Source, columns: Iterable[str], *, of_files: bool) -> list[str]:
@@ -313,7 +315,14 @@ def plan_page(source: Source, view: DatasetView, query: Query) -> PagePlan:
     natural: tuple[str | None, ...] = source.layout.key or (None,)
     cheap = tuple(name for name, _ in order) == natural and len({down for _, down in order}) == 1
     return PagePlan(
-        source, view, query, reading_of(source, view, query.columns), order, selected, places, cheap
+        source,
+        view,
+        query,
+        reading_of(source, view, query.columns, encoded=query.encoded),
+        order,
+        selected,
+        places,
+        cheap,
     )
 
 

@@ -50,6 +50,7 @@ class Query:
         before: Go back in front of this position (the rows still come in the order of ``sort``).
         backward: Take the last rows instead of the first, also without ``before``.
         positions: Give the position of every row.
+        encoded: Give values as JSON has them (:mod:`dp_dagster.ports.values` makes the same of Python values).
     """
 
     columns: tuple[str, ...]
@@ -60,6 +61,7 @@ class Query:
     before: Position | None = None
     backward: bool = False
     positions: bool = False
+    encoded: bool = False
 
 
 @dataclass(frozen=True)

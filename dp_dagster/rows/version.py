@@ -41,6 +41,7 @@ _KEPT = 1024
 """How many plans, counts and slow statements are remembered."""
 _AT_ONCE_SECONDS = 0.004
 """How long an event loop may be busy with one page; what takes longer goes to a thread."""
+_AT_ONCE_ROWS = 1000
 _AT_ONCE_LOOKUPS = 100
 _TRY_AGAIN = 8
 
@@ -224,6 +225,8 @@ class PublishedVersion:
 
     async def fetch_page(self, view: DatasetView, query: Query) -> Page:
         """:meth:`page`, for an event loop."""
+        if query.limit is None or query.limit > _AT_ONCE_ROWS:
+            return await self._in_thread(self.page, view, query)
         plan = plan_page(self.source, view, query)
         page = self._stored_page(plan, _AT_ONCE_SECONDS)
         return await self._in_thread(self._page_from_files, plan) if page is None else page

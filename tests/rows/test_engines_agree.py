@@ -16,6 +16,7 @@ from row_helpers import COUNT, EVERY_TYPE, NAMES, VALUES, every_type_frame
 
 from dp_dagster.contracts.model import Column
 from dp_dagster.errors import AccessDeniedError, UsageError
+from dp_dagster.ports.values import row_encoder
 from dp_dagster.predicates.conditions import operators_for
 from dp_dagster.predicates.expressions import to_polars
 from dp_dagster.predicates.model import EVERYTHING, AllOf, AnyOf, Condition, Negation, Predicate
@@ -269,3 +270,14 @@ def test_what_a_contract_calls_its_columns_meets_nothing_of_ours(tmp_path: Any) 
         assert same(found.rows, made.files.page(made.view(), query).rows)
         assert [row[0] for row in found.rows] == [1, 2, 3]
         assert Column("c1", "int64") in made.stored.columns
+
+
+def test_values_as_json_has_them(rows: Rows) -> None:
+    """The same as the served kinds make of Python values."""
+    encode = row_encoder(rows.stored.columns)
+    view = rows.view(masks={"text": "partial", "of decimal(38,2)": "null"})
+    query = Query(rows.names, limit=None)
+    plain = rows.stored.page(view, query).rows
+    for found in (rows.stored, rows.files):
+        encoded = found.page(view, replace(query, encoded=True)).rows
+        assert same(encoded, [tuple(encode(row).values()) for row in plain])

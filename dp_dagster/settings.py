@@ -21,7 +21,7 @@ from dp_dagster.errors import SettingsError
 
 FILE_NAME = "dp_dagster.toml"
 ENVIRONMENT_PREFIX = "DP_"
-_TABLES = frozenset({"alerts", "limits", "masks", "openlineage", "policies"})
+_TABLES = frozenset({"alerts", "control", "limits", "masks", "openlineage", "policies"})
 
 
 MaskMethod = Literal["hash", "redact", "partial", "null"]

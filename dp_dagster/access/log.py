@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from dp_dagster.records import Records
 
-INTERVAL = 0.5
+INTERVAL = 1.0
 CAPACITY = 100_000
 """Accesses that may wait. When the database is away for so long that more come, the rest is counted, and the count is
 put on the chain: an answer is not held up, and nobody takes the log for complete."""
@@ -309,25 +309,25 @@ def verify(records: Records) -> list[str]:
     database.make(TABLES)
     problems: list[str] = []
     expected = {
-        record.subject.removeprefix("accesses/"): record
-        for record in records.query(kind="read")
+        record.subject.removeprefix("accesses/"): record.payload
+        for record in records.stream(kind="read")
         if record.subject.startswith("accesses/")
     }
     statement = ACCESSES.select().order_by(ACCESSES.c.batch, ACCESSES.c.number)
     with database.reading() as connection:
         for batch, rows in groupby(connection.execute(statement), key=lambda row: str(row.batch)):
             found = [tuple(row)[2:] for row in rows]
-            record = expected.pop(batch, None)
-            if record is None:
+            sealed = expected.pop(batch, None)
+            if sealed is None:
                 problems.append(f"{len(found)} accesses of batch {batch} are on no record")
-            elif record.payload.get("digest") != _digest(found):
+            elif sealed.get("digest") != _digest(found):
                 problems.append(
                     f"accesses of batch {batch} were changed, removed or added after they were written "
-                    f"({len(found)} are there, {record.payload.get('accesses')} were written)"
+                    f"({len(found)} are there, {sealed.get('accesses')} were written)"
                 )
     problems += [
-        f"all {record.payload.get('accesses')} accesses of batch {batch} are gone"
-        for batch, record in expected.items()
-        if record.payload.get("accesses")
+        f"all {sealed['accesses']} accesses of batch {batch} are gone"
+        for batch, sealed in expected.items()
+        if sealed.get("accesses")
     ]
     return problems

@@ -48,6 +48,7 @@ def test_it_accepts_the_products_of_this_repository(validator, path):
     [
         ({"nmae": "x"}, "$"),
         ({"access": {}}, "$.access"),
+        ({"access": [{"rol": "x"}]}, "$.access[0]"),
         ({"product_id": "Shops"}, "$.product_id"),
         ({"version": 1.1}, "$.version"),
         ({"version": "1.1"}, "$.version"),

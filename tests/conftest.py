@@ -28,6 +28,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+# The suites of dp_dagster.testing show the values of failed assertions. Before anything imports them.
+pytest.register_assert_rewrite("dp_dagster.testing")
+
 import system_packages
 from support import Processes, TestProject, end_group
 

@@ -137,7 +137,7 @@ def test_calendar_rates_are_schedules_that_run(
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
     assert schedule.job_name == "orders_refresh"
     # Nothing but what measures the promises.
-    assert [one.name for one in definitions.sensors or []] == ["orders_sla"]
+    assert [one.name for one in definitions.sensors or []] == ["orders_sla", "orders_alerts"]
 
 
 def test_a_schedule_is_due_in_its_time_zone(project: TestProject) -> None:

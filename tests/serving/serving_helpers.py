@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import uuid
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.contracts.verdict import Verdict
+from dp_dagster.registry import FAMILIES, GROUP_PREFIX, Entry, Registry
 from dp_dagster.resolve import resolve
 from dp_dagster.settings import Settings
 from dp_dagster.storage import Table, dataset_table
@@ -58,10 +61,25 @@ def make_product(root: Path, descriptor: str = DESCRIPTOR) -> Path:
 
 
 def resolved(root: Path) -> ResolvedProduct:
-    """The product, in this process."""
-    if str(PLUGIN) not in sys.path:
-        sys.path.insert(0, str(PLUGIN))
-    return resolve(root / "products" / "counted", Settings.load(root))
+    """The product, in this process. Only these tests know its kind: whatever runs beside them does not."""
+    entries = {
+        family: [
+            Entry(point.name, point.value, point.load) for point in entry_points(group=GROUP_PREFIX + family)
+        ]
+        for family in FAMILIES
+    }
+    entries["output_ports"].append(Entry("PLAIN", "plain_port:PlainPort", _plain))
+    return resolve(root / "products" / "counted", Settings.load(root), Registry(entries))
+
+
+def _plain() -> Any:
+    spec = importlib.util.spec_from_file_location("plain_port", PLUGIN / "plain_port.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["plain_port"] = module
+    spec.loader.exec_module(module)
+    return module.PlainPort
 
 
 def publish(

@@ -104,12 +104,27 @@ def _facts(product: ResolvedProduct) -> dict[str, Any]:
 def _contract(contract: Contract | None) -> dict[str, Any] | None:
     if contract is None:
         return None
+    from dp_dagster.contracts.phrases import phrase
+
     rules = [rule.severity for rule in contract.rules]
     return {
         "source": contract.source,
         "columns": len(contract.columns),
         "error_rules": rules.count("error"),
         "warn_rules": rules.count("warn"),
+        "rules": [
+            {"id": rule.id, "severity": rule.severity, "asks": phrase(rule)} for rule in contract.rules
+        ],
+        "not_evaluated": [
+            {
+                "id": rule.id,
+                "severity": rule.severity,
+                "asks": rule.description,
+                "reason": rule.params["reason"],
+            }
+            for rule in contract.rules
+            if rule.kind == "unevaluated"
+        ],
         "classified": contract.classified,
         "hash": contract.hash,
     }
@@ -167,6 +182,13 @@ def _print(facts: dict[str, Any]) -> None:
             for one in facts["datasets"]
         ]  # fmt: skip
         out.print(table(("dataset", "key", "rules", "bad rows", "published"), rows))
+    rows = [
+        (one["name"], rule["id"], rule["asks"], rule["reason"])
+        for one in (*facts["input_ports"], *facts["datasets"])
+        for rule in (one["contract"] or {}).get("not_evaluated", ())
+    ]
+    if rows:
+        out.print(table(("of", "rule that nobody evaluates", "asks", "why"), rows))
     if facts["output_ports"]:
         rows = [
             (one["name"], one["type"], one["dataset"] or "", _due(one["refresh"]), state(one["state"]))

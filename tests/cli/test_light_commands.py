@@ -269,6 +269,25 @@ def test_show_as_json(dp, project):
     assert len(facts["lines"]) == 23
 
 
+def test_show_names_the_rules_that_nobody_evaluates(dp, project):
+    folder = project.root / "products" / "shops"
+    (folder / "contracts" / "totals.odcs.yaml").write_text(
+        "{apiVersion: v3.1.0, kind: DataContract, id: totals, version: 1.0.0, status: active, schema: [{name: totals,"
+        " quality: [{type: text, description: Be nice}, {type: custom, engine: soda, implementation: x}],"
+        " properties: [{name: shop, logicalType: string, unique: true, required: true}]}]}"
+    )
+    path = folder / "product.yaml"
+    path.write_text(
+        path.read_text().replace("contracts/totals.py:Totals", "contracts/totals.odcs.yaml:totals")
+    )
+    lines = [" ".join(line.split()) for line in dp("show", "shops")[1].splitlines()]
+    assert "totals text Be nice a rule of type text is for people" in lines
+    assert "totals custom_soda a rule of type custom is for soda" in lines
+    contract = json.loads(dp("show", "shops", "--json")[1])["datasets"][0]["contract"]
+    assert [rule["id"] for rule in contract["not_evaluated"]] == ["text", "custom_soda"]
+    assert {"id": "unique_shop", "severity": "error", "asks": "shop: unique"} in contract["rules"]
+
+
 def test_show_takes_a_path_too(dp):
     assert "shops 1.0.0, active" in dp("show", "products/shops")[1]
 

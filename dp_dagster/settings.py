@@ -158,7 +158,8 @@ class Settings(BaseModel):
     control: Mapping[str, Any] | None = Field(
         default=None,
         description="The control port of `dp serve`: `auth` as of a served port, and `roles` that may use each of "
-        "`metrics`, `audit`, `policies`, `schemas` and `catalog` (`*`: every identity). Without it there is none.",
+        "`metrics`, `audit`, `policies`, `schemas`, `catalog` and `sla`, the page of service levels (`*`: every "
+        "identity). Without it there is none of them.",
     )
     openlineage: Mapping[str, Any] | None = Field(
         default=None,

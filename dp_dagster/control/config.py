@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dp_dagster.access.view import Identity
     from dp_dagster.settings import Settings
 
-Part = Literal["catalog", "schemas", "metrics", "audit", "policies"]
+Part = Literal["catalog", "schemas", "sla", "metrics", "audit", "policies"]
 EVERYONE = "*"
 
 
@@ -23,8 +23,8 @@ class ControlConfig(BaseModel):
     Attributes:
         auth: As ``auth`` of a served port: ``none`` (loopback only), ``api_key`` or ``OAuth2``.
         roles: For each part, the roles that may use it; ``*`` is whoever has proven who they are. A part that is not
-            named is denied to all but those that stand here by default: the catalogue and the schemas are open to every
-            identity, the rest to none.
+            named is denied to all but those that stand here by default: the catalogue, the schemas and the page of
+            service levels are open to every identity, the rest to none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,7 +45,7 @@ class ControlConfig(BaseModel):
         Raises:
             AccessDeniedError: none of its roles may; names the part and no role.
         """
-        default = (EVERYONE,) if part in ("catalog", "schemas") else ()
+        default = (EVERYONE,) if part in ("catalog", "schemas", "sla") else ()
         allowed = self.roles.get(part, default)
         if EVERYONE not in allowed and not identity.roles & set(allowed):
             raise AccessDeniedError(

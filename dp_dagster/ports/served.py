@@ -95,7 +95,21 @@ class ServedPort(OutputPort[ConfigT]):
     """A kind of output port that answers requests."""
 
     extra: ClassVar[str | None] = "serve"
-    capabilities: ClassVar[OutputCapabilities] = OutputCapabilities(served=True)
+    capabilities: ClassVar[OutputCapabilities] = OutputCapabilities(served=True, probed=True)
+
+    def probe(self, config: ConfigT, context: OutputContext) -> None:
+        """Ask ``dp serve`` whether the port can answer; a port behind a public address, whether that answers.
+
+        Raises:
+            StoreError: nobody answers, or the port cannot.
+        """
+        from dp_dagster.ports.asking import ask_endpoint, ask_ready
+
+        endpoint = getattr(config, "endpoint", None)
+        if endpoint:
+            ask_endpoint(str(endpoint))
+        else:
+            ask_ready(context.settings.serve_url, self.path(config, context))
 
     @abstractmethod
     def path(self, config: ConfigT, context: OutputContext) -> str:

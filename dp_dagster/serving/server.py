@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Any
 from dp_dagster.errors import OperatorError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     import uvicorn
 
     from dp_dagster.resolve import ResolvedProduct
     from dp_dagster.serving.options import ServeOptions
     from dp_dagster.serving.protocol import Application
+    from dp_dagster.settings import Settings
 
 _DRAIN_SECONDS = 30
 _KEEP_ALIVE_SECONDS = 30
 _WAITING_CONNECTIONS = 2048
 
 
-def refuse_open_ports(products: Iterable[ResolvedProduct], host: str) -> None:
+def refuse_open_ports(products: Sequence[ResolvedProduct], host: str) -> None:
     """What asks nobody who they are is for this machine alone, unless its author wrote that it is not.
 
     Raises:
@@ -39,12 +40,26 @@ def refuse_open_ports(products: Iterable[ResolvedProduct], host: str) -> None:
         for port in served_ports(product)
         if port.config.auth.type == "none" and not port.config.auth.beyond_loopback
     ]
+    if any(_opens_control(product.settings) for product in products[:1]):
+        found.append("control")
     if found:
         raise UsageError(
             f"{', '.join(found)}: auth: none answers everybody, and --host {host} can be reached from other "
             "machines; authenticate (auth: api_key or OAuth2), or say that it is meant: "
             "auth: {type: none, beyond_loopback: true}"
         )
+
+
+def _opens_control(settings: Settings) -> bool:
+    """Whether the control port, which products of one server share, asks nobody who they are."""
+    from dp_dagster.control.config import control_config
+    from dp_dagster.serving.service_levels import authentication_of
+
+    config = control_config(settings)
+    if config is None:
+        return False
+    demanded = authentication_of(config)
+    return demanded.type == "none" and not demanded.beyond_loopback
 
 
 def run(options: ServeOptions, *, host: str, port: int) -> None:

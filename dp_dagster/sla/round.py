@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from dp_dagster.sla.answers import NoAnswers
+from dp_dagster.sla.answers import AccessAnswers
 from dp_dagster.sla.gather import Gatherer, Kept
 from dp_dagster.sla.measures import measure
 from dp_dagster.sla.model import Reading
@@ -58,7 +58,7 @@ class Evaluator:
 
     Args:
         readings: Where readings are kept.
-        answers: Where the answers of served ports are counted.
+        answers: Where the answers of served ports are counted; the access log by default.
 
     Example:
         >>> evaluator = Evaluator(Readings(settings.resolved_records_url))
@@ -67,7 +67,7 @@ class Evaluator:
 
     def __init__(self, readings: Readings, answers: Answers | None = None) -> None:
         self.readings = readings
-        self.answers: Answers = answers or NoAnswers()
+        self.answers: Answers = answers or AccessAnswers(readings)
         self._kept = Kept()
 
     def evaluate(

@@ -11,7 +11,6 @@ from dp_dagster.pipeline import Session, land_input, project_port, publish_datas
 from dp_dagster.records import Records
 from dp_dagster.resolve import resolve
 from dp_dagster.settings import Settings
-from dp_dagster.sla.answers import NoAnswers
 from dp_dagster.sla.consumers_see import consumers_see
 from dp_dagster.sla.evaluator import evaluator_for
 from dp_dagster.sla.facts import Answered
@@ -174,7 +173,7 @@ def test_only_what_is_due_is_evaluated(project: TestProject) -> None:
     assert evaluator.evaluate([], now) == []
 
 
-class Counted(NoAnswers):
+class Counted:
     """As if a served port had answered."""
 
     def __init__(self, answers: Answered) -> None:

@@ -47,7 +47,7 @@ class Authentication(BaseModel):
     @model_validator(mode="after")
     def _fitting(self) -> Self:
         for name in _OF_OAUTH2:
-            if self.type != "OAuth2" and name in self.model_fields_set:
+            if self.type != "OAuth2" and getattr(self, name) != type(self).model_fields[name].default:
                 raise fault(
                     "is for OAuth2 alone", f"remove it, or write type: OAuth2 instead of {self.type}", (name,)
                 )

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
+    from dp_dagster.alerts.model import Key
     from dp_dagster.alerts.store import Delivery, Happened
+    from dp_dagster.descriptor.alerting import Condition
     from dp_dagster.resolve import ResolvedProduct
     from dp_dagster.settings import Settings
+    from dp_dagster.sla.model import ObjectiveState
 
 RECORDS = ("audited", "held", "published")
 """Kinds of records that say whether a contract holds."""
@@ -38,7 +41,9 @@ def consumers_see(settings: Settings, product: str, subject: str = "") -> str:
         for name, entry in ports.items():
             place = f"{major}/port/{name}"
             if not subject or subject in {entry.area, place}:
-                shown.append(f"{place}: version {entry.version}, published at {entry.published_at[:19]} UTC")
+                shown.append(
+                    f"{place}: version {entry.version}, published at {entry.published_at[:19].replace('T', ' ')} UTC"
+                )
     if not shown:
         return "nothing: never published"
     return f"still the last good version of {'; '.join(shown)}"
@@ -128,6 +133,56 @@ def _quarantine(product: ResolvedProduct, subject: str) -> dict[str, str]:
         "quarantine": f"{base}/assets/{product.id}/{major}/quarantine/{name}",
         "see the rows": f"`dp quarantine {product.id}.{label}`",
     }
+
+
+_STATES: dict[str, Condition] = {"warning": "sla_warning", "breached": "sla_breach"}
+
+
+def from_objectives(
+    product: ResolvedProduct, states: Iterable[ObjectiveState]
+) -> tuple[list[Observation], set[Key], set[Key]]:
+    """Objectives that are at risk or broken; those of which nothing is known now; and all that were measured.
+
+    Objectives that the product no longer declares are over: they are in none of them.
+    """
+    declared = {
+        (port.label, objective.id): f"v{port.major}/port/{port.name}"
+        for port in product.active_ports
+        for objective in port.objectives
+    }
+    found: list[Observation] = []
+    unknown: set[Key] = set()
+    measured: set[Key] = set()
+    for state in states:
+        port = declared.get((state.port, state.objective))
+        if port is None:
+            continue
+        subject = f"{port}/{state.objective}"
+        if state.state == "not_evaluated":
+            unknown.add((product.id, subject, "sla"))
+        else:
+            measured.add((product.id, subject, "sla"))
+        if state.state not in _STATES:
+            continue
+        facts = {
+            **links(product.settings, product.id, port),
+            "promised": state.promise,
+            "measured": state.reading_text,
+            "budget": state.budget_text,
+            "consumers see": consumers_see(product.settings, product.id, port),
+        }
+        found.append(
+            Observation(
+                product.id,
+                subject,
+                _STATES[state.state],
+                bad=True,
+                at=state.since,
+                reason=state.reason,
+                facts=facts,
+            )
+        )
+    return found, unknown, measured
 
 
 def from_channels(owner: str, failing: Mapping[str, Delivery], now: datetime) -> list[Observation]:

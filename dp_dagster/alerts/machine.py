@@ -201,13 +201,17 @@ def _continued(alert: Alert, observation: Observation) -> Alert:
     return alert
 
 
+_OF_THE_TIME = frozenset({"consumers see", "measured", "budget", "waiting", "next try"})
+
+
 def _recover(
     changed: dict[str, Change], alert: Alert, at: datetime, reason: str, facts: Mapping[str, str]
 ) -> None:
     opened = alert.id in changed and changed[alert.id].opened
     after = alert.changed(
         recovered_at=max(at, alert.opened_at),
-        reason=reason or alert.reason,
-        facts={**alert.facts, **facts},
+        reason=reason or f"Before: {alert.reason}",
+        # What was measured and seen while it was wrong is no news any more.
+        facts={**{name: value for name, value in alert.facts.items() if name not in _OF_THE_TIME}, **facts},
     )
     changed[alert.id] = Change(after, opened=opened, recovered=True)

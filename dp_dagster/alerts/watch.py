@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from dp_dagster.alerts.conditions import RECORDS, from_channels, from_records
+from dp_dagster.alerts.conditions import RECORDS, from_channels, from_objectives, from_records
 from dp_dagster.alerts.delivery import deliver
 from dp_dagster.alerts.model import PLATFORM, Observation
+from dp_dagster.alerts.ports import ports_down
 from dp_dagster.alerts.routing import Routes, telling_of
 from dp_dagster.alerts.store import Round, Watcher, now_utc
+from dp_dagster.sla.store import Readings
 from dp_dagster.storage.manifest import consumers
 
 if TYPE_CHECKING:
@@ -84,9 +86,17 @@ def look_at(
     after = watcher.cursor.get("record")
     happened = store.happened(product.id, after, RECORDS, _MOST_RECORDS)
     seen = see(watcher, moment)
+    states = Readings(
+        product.settings.resolved_records_url, lock_timeout=product.settings.lock_timeout
+    ).states([product.id])
+    objectives, unknown_objectives, measured = from_objectives(product, states)
+    down, unknown_ports, probed = ports_down(product, watcher.cursor.get("ports", {}), moment)
     observations = [
         *from_records(product, happened),
-        *seen.observations,
+        *objectives,
+        *down,
+        # What was measured here, nobody else need judge.
+        *(one for one in seen.observations if one.key not in measured),
         *from_channels(product.id, store.failing_channels(product.id), moment),
     ]
     own = Routes.of(product.alerts)
@@ -95,11 +105,12 @@ def look_at(
             watcher,
             moment,
             sorted(observations, key=lambda one: one.at),
-            covered={*seen.covered, "channel_failed"},
-            unknown=seen.unknown,
+            covered={*seen.covered, "channel_failed", "sla", "port_down"},
+            unknown={*(set(seen.unknown) | unknown_objectives) - measured, *unknown_ports},
             cursor={
                 **watcher.cursor,
                 **seen.cursor,
+                "ports": probed,
                 "record": happened[-1].id if happened else after or 0,
             },
             routes=own,

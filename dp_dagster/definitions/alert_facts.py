@@ -19,7 +19,6 @@ from dp_dagster.alerts.conditions import consumers_see, links
 from dp_dagster.alerts.model import PLATFORM, Observation
 from dp_dagster.alerts.watch import Seen
 from dp_dagster.definitions import keys
-from dp_dagster.definitions.lag import LAG_CHECK, lag_check_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from dp_dagster.resolve import ResolvedProduct
     from dp_dagster.settings import Settings
 
-COVERED = frozenset({"sla", "stuck_run"})
+COVERED = frozenset({"stuck_run"})
 """Families of which :func:`seen_by_dagster` sees everything that is wrong."""
 _MOST_RUNS = 50
 _REPOSITORY = ".dagster/repository"
@@ -64,7 +63,7 @@ def seen_by_dagster(
     sla, unknown = _freshness(instance, product)
     ended, until = _ended_runs(instance, product, location, cursor.get("run"))
     return Seen(
-        observations=[*sla, *_lag(instance, product), *ended, *_stuck_runs(instance, product, location, now)],
+        observations=[*sla, *ended, *_stuck_runs(instance, product, location, now)],
         covered=COVERED,
         unknown=unknown,
         cursor={"run": until},
@@ -113,26 +112,6 @@ def _rate(product: ResolvedProduct, subject: str) -> str:
         if f"v{port.major}/port/{port.name}" == subject and port.refresh is not None:
             return f"due {port.refresh}, at most {port.refresh.maximum_lag} late"
     return "it has no rate any more"
-
-
-def _lag(instance: DagsterInstance, product: ResolvedProduct) -> list[Observation]:
-    checks = {
-        dg.AssetCheckKey(key, LAG_CHECK): f"v{port.major}/port/{port.name}"
-        for port in product.active_ports
-        if lag_check_spec(product, port, key := keys.port_key(product.id, port.major, port.name)) is not None
-    }
-    if not checks:
-        return []
-    found = []
-    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
-    for check, record in records.items():
-        evaluation = record.event.asset_check_evaluation if record.event is not None else None
-        if evaluation is None or evaluation.passed:
-            continue
-        state = "FAIL" if evaluation.severity == dg.AssetCheckSeverity.ERROR else "WARN"
-        at = datetime.fromtimestamp(record.create_timestamp, UTC)
-        found.append(_sla(product, checks[check], LAG_CHECK, state, at, evaluation.description or ""))
-    return found
 
 
 def _sla(  # noqa: PLR0917 what an observation of an objective is made of

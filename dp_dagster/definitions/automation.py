@@ -79,13 +79,15 @@ def sensors(product: ResolvedProduct, job: dg.UnresolvedAssetJobDefinition) -> S
 
 
 def sensor_names(product: ResolvedProduct) -> tuple[str, ...]:
-    """Names of the sensors that :func:`sensors` makes."""
+    """Names of the sensors that start the product, or measure what it promises."""
     declared = rates(product)
     names = []
     if any(rate.kind == "real_time" for rate in declared):
         names.append(f"{product.id}_on_change")
     if any(rate.kind == "interval" and rate.cron is None for rate in declared):
         names.append(f"{product.id}_interval")
+    if any(port.objectives for port in product.active_ports):
+        names.append(f"{product.id}_sla")
     return tuple(names)
 
 

@@ -11,6 +11,8 @@ from dp_dagster.alerts.watch import Seen, look_at
 from dp_dagster.records import Records
 from dp_dagster.resolve import resolve
 from dp_dagster.settings import Settings
+from dp_dagster.sla.model import Reading
+from dp_dagster.sla.store import Readings
 
 DATASET = "v1/dataset/totals"
 
@@ -99,6 +101,33 @@ def test_quarantine_is_told_above_half_of_what_the_dataset_accepts(shop):
     assert shop.look() == "nothing new"
     shop.audited(21)
     assert shop.look() == "1 opened"
+
+
+def test_objectives_as_they_were_measured(shop):
+    """A warning that becomes a breach is one alert; what cannot be measured is no recovery."""
+    readings = Readings(shop.settings.resolved_records_url)
+    start = datetime.now(UTC)
+
+    def measured(state, objective="freshness"):
+        reading = Reading(
+            "shops", "vw_totals", objective, state, datetime.now(UTC), f"it is {state}", "daily"
+        )
+        readings.record([reading])
+        return shop.look()
+
+    assert measured("met") == "nothing new"
+    assert measured("breached", objective="gone") == "nothing new", "no longer declared"
+    assert measured("warning") == "1 opened"
+    assert measured("breached") == "nothing new"
+    assert measured("not_evaluated") == "nothing new"
+    alert = shop.alerts()["sla_breach"]
+    assert (alert.subject, alert.severity, alert.reason) == (
+        "v1/port/vw_totals/freshness",
+        "error",
+        "it is breached",
+    )
+    assert alert.opened_at >= start
+    assert measured("met") == "1 recovered"
 
 
 def test_a_look_sends_and_tells_of_channels_that_fail(shop, webhook, mail, monkeypatch):

@@ -211,8 +211,10 @@ def _encode_moment(epoch: datetime, suffix: str) -> Callable[[int], str]:
     read = _read_moment(epoch, suffix)
 
     def encode(microseconds: int) -> str:
-        found = read(microseconds)
-        return found if isinstance(found, str) else found.isoformat(timespec="microseconds")
+        try:
+            return (epoch + timedelta(microseconds=microseconds)).isoformat(timespec="microseconds")
+        except OverflowError:
+            return str(read(microseconds))
 
     return encode
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from dp_dagster.errors import UsageError, VersionGoneError
@@ -15,7 +16,6 @@ from dp_dagster.rows.version import PublishedVersion
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
-    from datetime import datetime
     from pathlib import Path
 
     from dp_dagster.contracts.model import Column, Contract
@@ -130,7 +130,7 @@ class Shelf:
             if self._history is None or self._history[0] != newest:
                 self._history = (newest, self._table().history())
             for entry in self._history[1]:
-                if entry.version <= newest and entry.at <= moment:
+                if entry.version <= newest and _shown_since(entry) <= moment:
                     return entry.version
         raise VersionGoneError(
             f"nothing was published on {moment.isoformat()}; leave as_of out for the newest version"
@@ -195,6 +195,12 @@ class Shelf:
     def _rebuild(self, version: PublishedVersion, store: StoreFile) -> None:
         store.path.unlink(missing_ok=True)
         self._order(version)
+
+
+def _shown_since(entry: PublicationEntry) -> datetime:
+    """When a version came on show, in whole seconds: consumers ask with the moment that an answer told them."""
+    stated = entry.metadata.get("dp.published_at") if entry.operation != "rollback" else None
+    return (datetime.fromisoformat(stated) if stated else entry.at).replace(microsecond=0)
 
 
 def columns_of(snapshot: Snapshot, contract: Contract) -> dict[str, Column]:

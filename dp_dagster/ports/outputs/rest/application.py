@@ -297,6 +297,7 @@ class RestApplication:
             limit=limit,
             after=cursor.position if cursor and not cursor.backward else None,
             before=cursor.position if cursor and cursor.backward else None,
+            encoded=form.name == "json",
         )
         asked = {*columns_of(query.where), *(one.column for one in query.sort)} - set(query.columns)
         exchange.columns = (*query.columns, *sorted(asked))
@@ -318,12 +319,12 @@ class RestApplication:
             )
         if form.name != "json":
             return await self._export(exchange, prepared, query, form, headers, rows=len(page.rows))
-        encode = prepared.encoder(query.columns)
+        names = query.columns
         body = orjson.dumps(
             {
                 "version": prepared.version.version,
                 "published_at": _published_at(prepared),
-                "data": [encode(row) for row in page.rows],
+                "data": [dict(zip(names, row, strict=True)) for row in page.rows],
                 "links": {"next": links.get("next"), "previous": links.get("prev")},
             }
         )

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from dp_dagster.access.authentication.config import (
+    AuthenticationField,  # noqa: TC001 - pydantic reads annotations at run time
+)
 from dp_dagster.errors import AccessDeniedError, SettingsError
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ class ControlConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    auth: Any = Field()
+    auth: AuthenticationField
     roles: Mapping[Part, tuple[str, ...]] = Field(default_factory=dict)
 
     @field_validator("roles", mode="before")

@@ -6,13 +6,21 @@ products, datasets, ports, rules and objectives, which are declared, and never c
 
 from __future__ import annotations
 
+import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
 from prometheus_client.registry import Collector
 
+from dp_dagster.access.access_tables import BOUNDS
+from dp_dagster.access.rollups import AccessRollups, Totals
 from dp_dagster.control.facts import RecordFacts
 from dp_dagster.control.states import states_by_port
 from dp_dagster.errors import DataProductError
@@ -21,7 +29,7 @@ from dp_dagster.sla.model import STATES
 from dp_dagster.storage.manifest import read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from prometheus_client.core import Metric
 
@@ -31,6 +39,9 @@ if TYPE_CHECKING:
 
 _DATASET = ("product", "major", "dataset")
 _PORT = ("product", "major", "port")
+# Accesses are written down a moment later; a minute that is older than this gets no more of them.
+_SETTLED = timedelta(minutes=10)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ProductMetrics(Collector):
@@ -42,7 +53,12 @@ class ProductMetrics(Collector):
     def __init__(self, settings: Settings, products: Sequence[ResolvedProduct]) -> None:
         self._settings = settings
         self._products = products
-        self._facts = RecordFacts(Records(settings.resolved_records_url, lock_timeout=settings.lock_timeout))
+        records = Records(settings.resolved_records_url, lock_timeout=settings.lock_timeout)
+        self._facts = RecordFacts(records)
+        self._rollups = AccessRollups(records)
+        self._before: dict[tuple[str, str], Totals] = {}
+        self._until: dict[tuple[str, str], datetime] = {}
+        self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, each family once."""
@@ -55,6 +71,7 @@ class ProductMetrics(Collector):
             ("ports", self._ports),
             ("records", self._records),
             ("objectives", self._objectives),
+            ("requests", self._requests),
         ):
             try:
                 found = list(families())
@@ -126,6 +143,45 @@ class ProductMetrics(Collector):
             ended.add_metric((product,), at.timestamp())
         yield from (duration, ended)
 
+    def _requests(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "dp_port_requests",
+            "Requests that served ports answered; good are all but the server's own faults.",
+            labels=(*_PORT, "outcome"),
+        )
+        duration = HistogramMetricFamily(
+            "dp_port_request_duration_seconds", "How long answers took.", labels=_PORT
+        )
+        served = {
+            (product.id, port.label): (product.id, str(port.major), port.name)
+            for product in self._products
+            for port in product.active_ports
+            if port.port is not None and port.port.capabilities.served
+        }
+        for place, total in self._answered(served).items():
+            labels = served[place]
+            requests.add_metric((*labels, "good"), total.good)
+            requests.add_metric((*labels, "bad"), total.answers - total.good)
+            below, buckets = 0, []
+            for bound, number in zip((*BOUNDS, None), total.buckets, strict=True):
+                below += number
+                buckets.append(("+Inf" if bound is None else f"{bound / 1000:g}", below))
+            # The sum of all durations is not kept, so none is told.
+            duration.add_metric(labels, buckets, sum_value=None)
+        yield from (requests, duration)
+
+    def _answered(self, ports: Collection[tuple[str, str]]) -> dict[tuple[str, str], Totals]:
+        """All answers there ever were: what was added up before, and the minutes since."""
+        end = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+        settled = end - _SETTLED
+        with self._lock:
+            since = {place: self._until.get(place, _EPOCH) for place in ports}
+            for place, more in self._rollups.totals(since, settled).items():
+                self._before[place] = _sum(self._before.get(place, Totals()), more)
+                self._until[place] = settled
+            recent = self._rollups.totals(dict.fromkeys(ports, settled), end)
+            return {place: _sum(self._before[place], recent[place]) for place in ports}
+
     def _objectives(self) -> Iterator[Metric]:
         labels = ("product", "port", "objective")
         state = GaugeMetricFamily(
@@ -171,6 +227,11 @@ class ProductMetrics(Collector):
                     burn.add_metric(place, one.burn_rate)
                 evaluated.add_metric(place, one.at.timestamp())
         yield from (state, value, target, left, burn, evaluated)
+
+
+def _sum(one: Totals, other: Totals) -> Totals:
+    buckets = tuple(a + b for a, b in zip(one.buckets, other.buckets, strict=True))
+    return Totals(one.answers + other.answers, one.good + other.good, buckets)
 
 
 def _counters(facts: Facts) -> Iterator[Metric]:

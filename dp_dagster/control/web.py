@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 
 from dp_dagster.control import registry_web
 from dp_dagster.control.catalog import catalog, search
@@ -46,7 +46,7 @@ def application(
     config: ControlConfig,
     identify: Identify,
     faults: Mapping[str, str] | None = None,
-) -> Starlette:
+) -> Router:
     """The control port.
 
     Args:
@@ -80,7 +80,8 @@ def application(
         config.admit(await identify(headers), "schemas")
         await registry(scope, receive, send)
 
-    return Starlette(
+    # A router, not an application: that would answer errors of ours with a bare 500 before anybody else could.
+    return Router(
         routes=[
             Route("/", guarded("catalog", control.index)),
             Route("/metrics", guarded("metrics", scrape)),

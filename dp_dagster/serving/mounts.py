@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from dp_dagster.serving.protocol import Application
     from dp_dagster.settings import Settings
 
-MOUNTS: tuple[str, ...] = ("dp_dagster.serving.service_levels:mount",)
+MOUNTS: tuple[str, ...] = (
+    "dp_dagster.serving.control:mount",
+    "dp_dagster.serving.service_levels:mount",
+)
 """``module:function`` of everything that is mounted beside ports."""
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import uvicorn
+from starlette.applications import Starlette
 from starlette.responses import JSONResponse
+from starlette.routing import Mount
 from support import TestProject
 
 from dp_dagster.access.view import Identity
@@ -86,8 +88,8 @@ def shop(project) -> Shop:
 @contextmanager
 def serving(shop: Shop) -> Iterator[httpx.Client]:
     """The control port of a product, on loopback, and a client of it."""
-    made = application(shop.settings, [shop.product], ControlConfig(auth="none", roles=ROLES), identify)
-    made.add_exception_handler(UsageError, _answer)
+    router = application(shop.settings, [shop.product], ControlConfig(auth="none", roles=ROLES), identify)
+    made = Starlette(routes=[Mount("/", app=router)], exception_handlers={UsageError: _answer})
     server = uvicorn.Server(uvicorn.Config(made, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()

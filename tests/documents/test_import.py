@@ -241,8 +241,11 @@ def test_no_document_loses_anything(document, settings):
         assert second.files == first.files
 
 
-def test_the_products_of_this_repository_survive(example, settings, tmp_path):
+def test_the_products_of_this_repository_survive(example, settings, tmp_path, monkeypatch):
     """Exported, imported and exported again: the same documents, with contracts that say the same."""
+    # References stay references, and import reads what they refer to.
+    for name in ("CUSTOMER_ALERTS_URL", "AVIATION_ALERTS_URL", "AVIATION_PAGER_URL", "ROUTES_ALERTS_URL"):
+        monkeypatch.setenv(name, "json://127.0.0.1/alerts")
     file = exported(example, tmp_path / "out")
     _, product = imported(file, tmp_path / "in", settings)
     assert [dataset.key for dataset in product.datasets] == [dataset.key for dataset in example.datasets]

@@ -553,7 +553,15 @@ def read_published(
     )
     host.follow(manifest)
     context = OutputContext(
-        product_id, project_root, major, "sample_port", DATASET, CONTRACT, "", settings, key=CONTRACT.key
+        product_id,
+        project_root,
+        major,
+        path.rpartition("/")[2],
+        DATASET,
+        CONTRACT,
+        "",
+        settings,
+        key=CONTRACT.key,
     )
     config = kind.Config.model_validate({"auth": "none", **sample.options})
     application = kind().application(config, context, host)

@@ -11,6 +11,7 @@ import duckdb
 import polars as pl
 from served_samples import SERVED_SAMPLES
 
+from dp_dagster.ports.outputs.graphql import GraphqlOutput
 from dp_dagster.ports.outputs.rest import RestOutput
 from dp_dagster.storage.manifest import PortEntry, update_manifest
 from dp_dagster.testing import Faulty, InputSample, OutputSample, Secret, TransformSample, publish_version
@@ -135,17 +136,20 @@ def files_output(file_format: str) -> Callable[[Workplace], OutputSample]:
     return sample
 
 
-def rest_output(workplace: Workplace) -> OutputSample:
-    return OutputSample(
-        options={"auth": "none"},
-        read=partial(read_published, RestOutput, SERVED_SAMPLES["REST_API"], workplace.settings.project_root),
-        faulty=tuple(
-            Faulty({"auth": "none", "endpoint": endpoint}, "endpoint")
-            for endpoint in ("ftp://host/x", "https://", "https://host", "https://host/", "https://host/x?y=1",
-                             "https://host/a b", "http://[", "https://ann:hunter2@host/x", "https://host/../x")
-        ),
-        secrets=(Secret({"auth": "none", "endpoint": "https://ann:hunter2@host/x"}, "hunter2"),),
-    )  # fmt: skip
+def served_output(kind: type[Any]) -> Callable[[Workplace], OutputSample]:
+    def sample(workplace: Workplace) -> OutputSample:
+        return OutputSample(
+            options={"auth": "none"},
+            read=partial(read_published, kind, SERVED_SAMPLES[kind.kind], workplace.settings.project_root),
+            faulty=tuple(
+                Faulty({"auth": "none", "endpoint": endpoint}, "endpoint")
+                for endpoint in ("ftp://host/x", "https://", "https://host", "https://host/", "https://host/x?y=1",
+                                 "https://host/a b", "http://[", "https://ann:hunter2@host/x", "https://host/../x")
+            ),
+            secrets=(Secret({"auth": "none", "endpoint": "https://ann:hunter2@host/x"}, "hunter2"),),
+        )  # fmt: skip
+
+    return sample
 
 
 # -- transforms ----------------------------------------------------------------------------------------------
@@ -220,7 +224,8 @@ SAMPLES: dict[tuple[str, str], dict[str, Callable[[Workplace], Any]]] = {
     ("output_ports", "FILES"): {
         file_format: files_output(file_format) for file_format in ("parquet", "csv", "arrow", "delta")
     },
-    ("output_ports", "REST_API"): {"": rest_output},
+    ("output_ports", "REST_API"): {"": served_output(RestOutput)},
+    ("output_ports", "GRAPHQL"): {"": served_output(GraphqlOutput)},
     ("transforms", "SQL"): {"": sql_transform},
     ("transforms", "PYTHON"): {"": python_transform},
     ("transforms", "DBT"): {"": dbt_transform},

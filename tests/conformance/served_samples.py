@@ -53,5 +53,59 @@ def rest_reply(response: Response) -> Reply:
     return Reply(200, rows=tuple(rows), version=number)
 
 
+def ask_graphql(client: Client, path: str, question: Question) -> Reply:
+    many, base, key = graphql_names(client, path)
+    variables: dict[str, Any] = {"asOf": {"version": question.as_of} if question.as_of is not None else None}
+    fields = " ".join(question.columns) or "__typename"
+    if question.key is not None:
+        variables["key"] = question.key
+        document = (
+            f"query ($key: Long!, $asOf: AsOf) {{rows: {many}ByKey({key}: $key, asOf: $asOf) {{{fields}}}}}"
+        )
+    else:
+        inner = "totalCount" if question.count else f"nodes {{{fields}}}"
+        types = f"$where: {base}Filter, $orderBy: [{base}Order!], $asOf: AsOf"
+        arguments = "first: 1000, where: $where, orderBy: $orderBy, asOf: $asOf"
+        document = f"query ({types}) {{rows: {many}({arguments}) {{version {inner}}}}}"
+    if question.where:
+        column, operator, value = question.where
+        variables["where"] = {column: {{"le": "lte", "ge": "gte"}.get(operator, operator): value}}
+    if question.sort is not None:
+        variables["orderBy"] = [{"column": question.sort}]
+    return graphql_reply(graphql(client, path, document, variables))
+
+
+def graphql(client: Client, path: str, document: str, variables: dict[str, Any]) -> Response:
+    body = json.dumps({"query": document, "variables": variables}).encode()
+    return client.request("POST", path, headers={"content-type": "application/json"}, body=body)
+
+
+def graphql_names(client: Client, path: str) -> tuple[str, str, str]:
+    """What the schema calls the field of pages, its rows, and the first column of the key."""
+    document = "{__schema {queryType {fields {name type {name} args {name}}}}}"
+    told = graphql(client, path, document, {}).json()
+    if "data" not in told:
+        return "people", "People", "id"
+    many, one, *_ = told["data"]["__schema"]["queryType"]["fields"]
+    return many["name"], one["type"]["name"], one["args"][0]["name"]
+
+
+def graphql_reply(response: Response) -> Reply:
+    body: dict[str, Any] = json.loads(response.body)
+    if "data" not in body or "errors" in body:
+        said = [error["message"] for error in body["errors"]] if "errors" in body else [response.text]
+        return Reply(response.status, refused=" ".join(said))
+    rows = body["data"]["rows"]
+    (version,) = {number for numbers in body["extensions"]["versions"].values() for number in numbers}
+    if rows is None:
+        return Reply(200, rows=(), version=version)
+    if "totalCount" in rows:
+        return Reply(200, count=rows["totalCount"], version=version)
+    return Reply(200, rows=tuple(rows.get("nodes", [rows])), version=version)
+
+
 #: By kind; a served kind that is not here fails the suite.
-SERVED_SAMPLES: dict[str, ServedSample] = {"REST_API": ServedSample(ask=ask_rest)}
+SERVED_SAMPLES: dict[str, ServedSample] = {
+    "REST_API": ServedSample(ask=ask_rest),
+    "GRAPHQL": ServedSample(ask=ask_graphql),
+}

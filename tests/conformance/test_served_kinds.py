@@ -36,6 +36,6 @@ def test_every_served_kind_has_a_sample() -> None:
     assert set(served_kinds()) == set(SERVED_SAMPLES)
 
 
-@pytest.mark.parametrize("name", ["REST_API"])
+@pytest.mark.parametrize("name", ["GRAPHQL", "REST_API"])
 def test_the_built_in_kinds_are_among_them(name: str) -> None:
     assert f"Test_{name}" in suites()

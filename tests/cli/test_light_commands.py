@@ -362,16 +362,17 @@ def test_light_commands_import_nothing_heavy(project, arguments):
 @pytest.mark.parametrize("command", ["list", "validate"])
 def test_listing_and_validating_answer_in_half_a_second(project, command):
     program = f"{sys.prefix}/bin/dp"
+    # As where it is installed: pip compiles what it installs, and a machine that writes no bytecode compiles each time.
+    environment = {**project.environment, "PYTHONPYCACHEPREFIX": str(project.root / ".bytecode")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     taken = []
     for _ in range(6):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [program, command], cwd=project.root, env=project.environment, capture_output=True, check=True
-        )
+        subprocess.run([program, command], cwd=project.root, env=environment, capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         taken.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
     # Processor time: it is what the command takes on a machine that does nothing else, and the same on one that
-    # does. The first run compiles the contract.
+    # does. The first run compiles the modules and the contract.
     assert min(taken[1:]) < 0.5
 
 

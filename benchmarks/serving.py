@@ -281,8 +281,10 @@ def exports(bases: dict[str, str], key: str, rounds: int) -> bool:
         for number in range(rounds * 4):
             # Another beginning each time, so that nobody has the answer yet.
             start = number * 1000 + list(ACCEPTED).index(form) * 100
-            own = f"{bases['dp_dagster']}{PATH}?id[gte]={start}&limit={EXPORTED}"
-            other = f"{bases['ROAPI']}/api/tables/orders?filter[id]gte={start}&limit={EXPORTED}"
+            own = f"{bases['dp_dagster']}{PATH}?id[gte]={start}&id[lt]={start + EXPORTED}&limit=all&format={form}"
+            other = (
+                f"{bases['ROAPI']}/api/tables/orders?filter[id]gte={start}&filter[id]lt={start + EXPORTED}"
+            )
             for name, address in (("first", own), ("ROAPI", other), ("again", own)):
                 begun = time.perf_counter()
                 body = get(address, key, accept)

@@ -358,8 +358,7 @@ def publications(root: Path, base: str, pid: int, rows: int, key: str) -> bool:
         while not stop.is_set():
             loads.append(wrk(root, base, before=f"{PATH}/", most=rows - 1, key=key, seconds=5))
 
-    load()  # warms up
-    loads.clear()
+    wrk(root, base, before=f"{PATH}/", most=rows - 1, key=key, seconds=5)  # warms up
     before = memory(pid)
     thread = threading.Thread(target=load)
     thread.start()

@@ -7,6 +7,8 @@ registry, and the settings from their model.
 from __future__ import annotations
 
 import sys
+from dataclasses import MISSING
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +42,7 @@ from dp_dagster.descriptor.model import (
     Support,
     Transform,
 )
+from dp_dagster.descriptor.objectives import OBJECTIVES, keys_of
 from dp_dagster.registry import FAMILIES, Registry
 from dp_dagster.settings import ENVIRONMENT_PREFIX, Settings
 
@@ -126,6 +129,7 @@ def product_yaml() -> str:
         lines += fields_table(model, frozenset({"options"}))
         if "options" in model.model_fields:
             lines += ["Further keys belong to the kind, below.", ""]
+    lines += objectives()
     registry = Registry.load()
     for family in FAMILIES:
         lines += [f"## Kinds: {FAMILY_TITLES[family].lower()}", ""]
@@ -142,6 +146,36 @@ def product_yaml() -> str:
                 "",
             ]
     return "\n".join(lines)
+
+
+def objectives() -> list[str]:
+    """What an ``sla`` may promise: each objective with its short form, what is measured, and its keys."""
+    lines = [
+        "## sla",
+        "",
+        'Objectives by name, each in its short form or as a mapping of its keys; `sla: "99.9%"` alone is availability.',
+        "Spans of time are `200ms`, `15min`, `6h`, `30d`, `3y` or ISO 8601. [More about it](sla.md).",
+        "",
+        "| objective | short form | what is measured |",
+        "| --- | --- | --- |",
+    ]
+    lines += [f"| `{name}` | `{kind.example}` | {cell(kind.summary)} |" for name, kind in OBJECTIVES.items()]
+    lines += ["", "| objective | key | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, kind in OBJECTIVES.items():
+        for key, field in keys_of(kind).items():
+            default = "required" if field.default is MISSING else _default_text(field.default)
+            short = " (the short form)" if key == kind.short else ""
+            meaning = f"{cell(field.metadata['description'])}{short}"
+            lines.append(f"| `{name}` | `{key}` | {default} | {meaning} |")
+    return [*lines, ""]
+
+
+def _default_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, timedelta):
+        return f"`{value.days}d`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
 def sentence(text: str) -> str:

@@ -17,6 +17,8 @@ _PROPERTIES = {
     "end_of_support": "endOfSupport",
     "error_rate": "errorRate",
     "general_availability": "generalAvailability",
+    # In ODCS a latency is that of data; this is how long answers take.
+    "latency": "responseTime",
     "support_hours": "supportHours",
     "time_of_availability": "timeOfAvailability",
     "time_to_detect": "timeToDetect",

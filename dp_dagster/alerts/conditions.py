@@ -131,7 +131,7 @@ def _quarantine(product: ResolvedProduct, subject: str) -> dict[str, str]:
     base = product.settings.ui_url.rstrip("/")
     return {
         "quarantine": f"{base}/assets/{product.id}/{major}/quarantine/{name}",
-        "see the rows": f"`dp quarantine {product.id}.{label}`",
+        "see the rows": f"dp quarantine {product.id}.{label}",
     }
 
 

@@ -39,6 +39,8 @@ _KINDS = {
     "escalated": "nobody has acknowledged: ",
     "recovered": "recovered: ",
 }
+_NAMED = 3
+"""So many are named in a title; of more it says how many there are."""
 _HIDDEN = frozenset({"run id"})
 
 
@@ -54,8 +56,10 @@ def compose(names: Callable[[str], str], product: str, told: Sequence[Told]) -> 
     bad = [one.alert.severity for one in told if one.kind != "recovered"]
     severity = _worst(bad) if bad else "recovered"
     whose = names(product)
-    if len(told) == 1:
-        what = f"{_KINDS[told[0].kind]}{TITLES[told[0].alert.condition]} ({told[0].alert.subject})"
+    if len(told) <= _NAMED:
+        what = "; ".join(
+            f"{_KINDS[one.kind]}{TITLES[one.alert.condition]} ({one.alert.subject})" for one in told
+        )
     else:
         over = len(told) - len(bad)
         parts = [f"{len(bad)} wrong" if bad else "", f"{over} recovered" if over else ""]
@@ -91,7 +95,7 @@ def _section(told: Told) -> str:
         f"- {name}: {_plain(value)}" for name, value in alert.facts.items() if value and name not in _HIDDEN
     ]
     if told.kind != "recovered":
-        lines.append(f"- take it on: `dp alerts acknowledge {alert.id}`")
+        lines.append(f"- take it on: dp alerts acknowledge {alert.id}")
     return "\n".join(lines)
 
 

@@ -79,5 +79,5 @@ def _observation(subject: str, at: datetime, what: str) -> Observation:
         bad=True,
         at=at,
         reason=f"{what}: Dagster's daemon or its code locations do not run, and whatever else is wrong is not told.",
-        facts={"start it": "`dp dev`, or the services of your deployment"},
+        facts={"start it": "dp dev, or the services of your deployment"},
     )

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text, func, select, text
@@ -209,8 +210,8 @@ class AlertStore:
 
     @classmethod
     def of(cls, settings: Settings) -> AlertStore:
-        """The store that the settings name."""
-        return cls(settings.resolved_records_url, lock_timeout=settings.lock_timeout)
+        """The store that the settings name, opened once in a process: opening costs as much as a look."""
+        return _opened(settings.resolved_records_url, settings.lock_timeout)
 
     # -- watching ---------------------------------------------------------------------------------------
 
@@ -628,6 +629,11 @@ class AlertStore:
             for row in rows
         ]
         return sorted(found, key=lambda one: one.id)
+
+
+@lru_cache(maxsize=8)
+def _opened(url: str, lock_timeout: float) -> AlertStore:
+    return AlertStore(url, lock_timeout=lock_timeout)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.alerts.conditions import RECORDS, from_channels, from_objectives, from_records
@@ -86,9 +86,9 @@ def look_at(
     after = watcher.cursor.get("record")
     happened = store.happened(product.id, after, RECORDS, _MOST_RECORDS)
     seen = see(watcher, moment)
-    states = Readings(
-        product.settings.resolved_records_url, lock_timeout=product.settings.lock_timeout
-    ).states([product.id])
+    states = _readings(product.settings.resolved_records_url, product.settings.lock_timeout).states(
+        [product.id]
+    )
     objectives, unknown_objectives, measured = from_objectives(product, states)
     down, unknown_ports, probed = ports_down(product, watcher.cursor.get("ports", {}), moment)
     observations = [
@@ -118,6 +118,11 @@ def look_at(
         lambda _: telling_for(product.id, product.alerts, product.settings, store),
     )
     return Looked(outcome, deliver(store, {product.id: own}, pause=product.settings.alert_retry, now=now))
+
+
+@lru_cache(maxsize=8)
+def _readings(url: str, lock_timeout: float) -> Readings:
+    return Readings(url, lock_timeout=lock_timeout)
 
 
 def telling_for(product: str, alerts: ResolvedAlerts, settings: Settings, store: AlertStore) -> Telling:

@@ -215,7 +215,7 @@ def _products(settings: Settings, states: list[ProductState]) -> Iterator[Observ
                 bad=True,
                 at=now,
                 reason=state.blocked,
-                facts={"compare": f"`dp diff {state.id}`", **facts},
+                facts={"compare": f"dp diff {state.id}", **facts},
             )
 
 

@@ -65,7 +65,7 @@ def test_what_was_held_is_over_when_something_is_published(shop):
     alert = shop.alerts()["contract_violation"]
     assert (alert.occurrences, alert.reason) == (2, "still")
     assert alert.facts["quarantine"] == "http://127.0.0.1:3000/assets/shops/v1/quarantine/totals"
-    assert alert.facts["see the rows"] == "`dp quarantine shops.totals`"
+    assert alert.facts["see the rows"] == "dp quarantine shops.totals"
     assert alert.facts["consumers see"] == "nothing: never published"
     shop.record("published", version=3)
     assert shop.look() == "1 recovered"

@@ -196,6 +196,10 @@ def test_however_looks_are_cut_and_repeated_each_alert_is_told_once(observed, da
     assert len(names) == len(set(names)), "an item is named for good"
 
 
+TITLE = (
+    "[error] Shops: contract broken, nothing published (v1/dataset/totals); run failed (run); "
+    "recovered: run failed (run)"
+)
 BERLIN = {"timezone": "Europe/Berlin"}
 
 
@@ -236,7 +240,7 @@ def test_a_message_says_what_since_when_and_how_bad():
     watched.look(seen(bad=False, minute=9), minute=9)
     told = [Told(item.kind, item.alert) for item in watched.items]
     title, body, severity = compose(lambda _: "Shops", "shops", told)
-    assert (title, severity) == ("[error] Shops: 2 wrong, 1 recovered", "error")
+    assert (title, severity) == (TITLE, "error")
     assert body.splitlines() == [
         "**contract broken, nothing published**: v1/dataset/totals",
         "",
@@ -246,7 +250,7 @@ def test_a_message_says_what_since_when_and_how_bad():
         "- severity: error",
         "- run: http://ui/runs/1",
         "- consumers see: version 3",
-        "- take it on: `dp alerts acknowledge a0`",
+        "- take it on: dp alerts acknowledge a0",
         "",
         "**run failed**: run",
         "",
@@ -254,7 +258,7 @@ def test_a_message_says_what_since_when_and_how_bad():
         "",
         "- since: 2026-03-02 06:01:00 UTC",
         "- severity: error",
-        "- take it on: `dp alerts acknowledge a1`",
+        "- take it on: dp alerts acknowledge a1",
         "",
         "**recovered: run failed**: run",
         "",
@@ -262,5 +266,7 @@ def test_a_message_says_what_since_when_and_how_bad():
         "",
         "- since: 2026-03-02 06:01:00 UTC, until 2026-03-02 06:09:00 UTC (8 minutes)",
     ]
+    many = compose(lambda _: "Shops", "shops", [*told, told[0]])
+    assert many[0] == "[error] Shops: 3 wrong, 1 recovered"
     alone = compose(lambda _: "Shops", "shops", told[2:])
     assert alone[::2] == ("[recovered] Shops: recovered: run failed (run)", "recovered")

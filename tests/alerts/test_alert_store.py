@@ -23,6 +23,7 @@ from dp_dagster.resolve.alerting import ResolvedAlerts, ResolvedRule
 
 NOW = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+TWO = "[error] shops: contract broken, nothing published (v1/dataset/totals); run failed (run)"
 CONDITIONS = ("failed_run", "contract_violation", "channel_failed")
 
 
@@ -147,7 +148,9 @@ def test_what_happens_within_the_grace_is_one_message(store):
         alerts=alerts,
     )
     send(store, carrier, second=30)
-    assert carrier.sent == [("hook", "[error] shops: 2 wrong")]
+    assert carrier.sent == [
+        ("hook", "[error] shops: run failed (run); contract broken, nothing published (v1/dataset/totals)")
+    ]
     send(store, carrier, second=60)
     assert len(carrier.sent) == 1
 
@@ -213,7 +216,7 @@ def test_consumers_are_told_on_their_own_channels(store):
     send(store, carrier, alerts=own)
     assert sorted(carrier.sent) == [
         ("consumer_board", "[error] shops: contract broken, nothing published (v1/dataset/totals)"),
-        ("hook", "[error] shops: 2 wrong"),
+        ("hook", TWO),
     ]
     # The reader's own sensor sends what is addressed to it, of the producer and not of its inner matters.
     carrier = Carrier()

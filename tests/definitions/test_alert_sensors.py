@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -170,11 +171,13 @@ def test_silence_is_noticed_inside_and_outside_of_dagster(project, orders, insta
     monkeypatch.setenv("DP_SILENT_AFTER", "60")
     assert look_from_outside(Settings.load(project.root), store)[0] == []
     monkeypatch.setenv("DP_SILENT_AFTER", "0.05")
+    time.sleep(0.1)
     assert "opened" in look(project, instance)
     (reason,) = [
         why for key, why in open_alerts(project).items() if key[:2] == ("orders", "sensor/orders_alerts")
     ]
     assert reason.startswith("Nobody has looked at orders ever: its location or its sensor does not run")
+    time.sleep(0.1)
     found, _ = look_from_outside(settings, store)
     assert [one.subject for one in found] == ["daemon/platform"]
     monkeypatch.setenv("DP_SILENT_AFTER", "60")

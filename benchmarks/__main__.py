@@ -6,7 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("assets", "refresh", "commit", "loading", "contracts", "audit", "serving", "watching", "alerts", "graphql")
+NAMES = (
+    "assets",
+    "refresh",
+    "commit",
+    "loading",
+    "contracts",
+    "audit",
+    "serving",
+    "watching",
+    "alerts",
+    "graphql",
+)
 
 
 def main() -> None:

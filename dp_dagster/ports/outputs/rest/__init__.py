@@ -16,6 +16,7 @@ from pydantic import Field
 
 from dp_dagster.ports.access_words import how_to_get_access
 from dp_dagster.ports.base import Example, Fault, KindConfig, Missing, OutputContext, Projected
+from dp_dagster.ports.endpoints import endpoint_faults
 from dp_dagster.ports.served import ServedConfig, ServedPort
 
 if TYPE_CHECKING:
@@ -55,25 +56,7 @@ class RestOutput(ServedPort[RestConfig]):
 
     def check(self, config: RestConfig, product_root: Any) -> Iterable[Fault]:
         """An endpoint must be an address whose path can be served."""
-        if config.endpoint is None:
-            return
-        right = "write https://api.example.com/v1/customers, or leave it out"
-        try:
-            parts = urlsplit(config.endpoint)
-            is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
-            _ = parts.port
-        except ValueError:
-            is_address = False
-        if not is_address:
-            yield Fault("endpoint", "is no address of the web", right)
-        elif parts.username is not None or parts.password is not None:
-            yield Fault("endpoint", "holds a user or password", "remove it; auth says who may ask")
-        elif parts.query or parts.fragment:
-            yield Fault("endpoint", "holds more than an address", "end it with its path")
-        elif _PATH.fullmatch(parts.path.rstrip("/")) is None:
-            yield Fault(
-                "endpoint", "has no path that can be served: parts of letters, digits and . _ ~ -", right
-            )
+        return endpoint_faults(config.endpoint)
 
     def missing(self, config: RestConfig) -> Missing | None:
         """The web's libraries come with an extra."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import duckdb
 import polars as pl
@@ -17,7 +19,6 @@ from dp_dagster.resolve import resolve
 from dp_dagster.settings import Settings
 from dp_dagster.storage import (
     Table,
-    TableLocation,
     dataset_table,
     input_table,
     quarantine_table,
@@ -141,11 +142,13 @@ class Product:
         """Files below the storage that no version and no open candidate is made of."""
         folder = self.workshop.root / "data" / self.id
         named = set()
-        for log in folder.rglob("_delta_log"):
-            area = log.parent.relative_to(folder).as_posix()
-            table = Table(TableLocation(self.workshop.storage, self.id, area))
-            for entry in table.history():
-                named |= set(table.snapshot(entry.version).files)
+        for commit in folder.rglob("_delta_log/*.json"):
+            actions = [json.loads(line) for line in commit.read_text().splitlines()]
+            named |= {
+                str(commit.parent.parent / unquote(action["add"]["path"]))
+                for action in actions
+                if "add" in action
+            }
         found = [str(path) for path in folder.rglob("part-*.parquet") if str(path) not in named]
         found += [str(path) for path in folder.rglob(".catalog-*")]
         found += [str(path) for path in folder.rglob(".file-*")]

@@ -52,12 +52,16 @@ class Versions:
         Raises:
             UsageError: there is no such version, or it was vacuumed; says which versions there are.
         """
-        passed = []
-        for entry in self.commits():
-            if entry.version == version:
+        view = self._log.view()
+        if view is not None and 0 <= version <= view.version:
+            # That commit alone: the way back to an old version must not grow with the versions since.
+            entry = next(self._log.commits(version))
+            if entry.operation in _PUBLICATIONS:
                 return self._complete(entry)
-            passed.append(entry.version)
-        there = f"versions go from {passed[-1]} to {passed[0]}" if passed else "nothing is published yet"
+        published = [] if view is None else [entry.version for entry in self.commits_of(view)]
+        there = (
+            f"versions go from {published[-1]} to {published[0]}" if published else "nothing is published yet"
+        )
         raise UsageError(f"{self._location} has no version {version}; {there}")
 
     def history(self, limit: int | None) -> list[PublicationEntry]:

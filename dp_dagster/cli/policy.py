@@ -13,8 +13,9 @@ from dp_dagster.cli.output import AsJson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dp_dagster.policies import ConfiguredPolicy, PolicyReport, PolicySet
+    from dp_dagster.policies import Exemption, PolicyReport, PolicySet
     from dp_dagster.resolve import Failure, ResolvedProduct
+    from dp_dagster.settings import Settings
 
 _STYLES = {"passed": "green", "failed": "bold red", "raised": "bold red", "exempted": "yellow"}
 
@@ -31,6 +32,7 @@ def check(
     from dp_dagster.cli.output import print_json
     from dp_dagster.errors import AuthorError
     from dp_dagster.policies import check_product, load_policies
+    from dp_dagster.policies.told import report_facts
 
     products, failures = _products(product)
     reports = [check_product(one, policies=load_policies(one.settings)) for one in products]
@@ -38,7 +40,7 @@ def check(
         print_json(
             {
                 "refused": [report.product for report in reports if report.refused],
-                "products": [_report(report) for report in reports],
+                "products": [report_facts(report) for report in reports],
                 "unresolved": [
                     {"product_id": failure.product_id, "reason": str(failure.error)} for failure in failures
                 ],
@@ -56,15 +58,14 @@ def check(
 def list_policies(*, as_json: AsJson = False) -> None:
     """List the policies that are known: how strictly each holds, and what it wants."""
     from dp_dagster.cli.output import print_json, print_table
+    from dp_dagster.policies.told import exemption_facts, policy_facts
 
-    policies = _policies()
+    policies, exemptions = _policies()
     if as_json:
         print_json(
             {
-                "policies": [_policy(one) for one in policies.policies],
-                "exemptions": [
-                    {**one.model_dump(mode="json"), "expired": one.has_expired} for one in policies.exemptions
-                ],
+                "policies": [policy_facts(one) for one in policies.policies],
+                "exemptions": [exemption_facts(one) for one in exemptions],
             }
         )
         return
@@ -72,7 +73,7 @@ def list_policies(*, as_json: AsJson = False) -> None:
         ("policy", "severity", "of each", "what must hold"),
         [(one.id, one.severity, one.scope, one.title or one.broken) for one in policies.policies],
     )
-    for exemption in policies.exemptions:
+    for exemption in exemptions:
         click.echo(f"{exemption}{' (has expired)' if exemption.has_expired else ''}: {exemption.reason}")
 
 
@@ -85,15 +86,15 @@ def explain(
     from dp_dagster.cli.output import print_json
     from dp_dagster.descriptor.problems import suggestion
     from dp_dagster.errors import UsageError
+    from dp_dagster.policies.told import exemption_facts, policy_facts
 
-    policies = _policies()
+    policies, exemptions = _policies()
     known = {one.id: one for one in policies.policies}
     if policy not in known:
         raise UsageError(f"there is no policy {policy}; {suggestion(policy, known, 'policies')}")
-    exemptions = [one for one in policies.exemptions if one.policy == policy]
     facts = {
-        **_policy(known[policy]),
-        "exemptions": [{**one.model_dump(mode="json"), "expired": one.has_expired} for one in exemptions],
+        **policy_facts(known[policy]),
+        "exemptions": [exemption_facts(one) for one in exemptions if one.policy == policy],
     }
     if as_json:
         print_json(facts)
@@ -101,16 +102,64 @@ def explain(
         _print_explanation(facts)
 
 
+def exempt(
+    product: Annotated[str, typer.Argument(help="Id of the product.")],
+    policy: Annotated[str, typer.Argument(metavar="POLICY", help="Id of the policy; see dp policy list.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why.")],
+    expires: Annotated[str, typer.Option(metavar="DATE", help="The last day on which it holds (UTC).")],
+    part: Annotated[
+        str | None,
+        typer.Option(help="datasets.NAME, output_ports.NAME, owner, …; without it all of the product."),
+    ] = None,
+) -> None:
+    """Allow a product not to keep a policy until a day. It is on record, with who allowed it."""
+    from dp_dagster.policies.grants import Grants, exemption_of
+    from dp_dagster.records import os_user
+    from dp_dagster.resolve import resolve_project
+    from dp_dagster.settings import Settings
+
+    settings = Settings.load()
+    given = {"policy": policy, "product": product, "part": part, "reason": reason, "expires": expires}
+    granted = Grants(settings).grant(
+        exemption_of(given, resolve_project(settings).products), _loaded(settings), os_user()
+    )
+    click.echo(f"{granted}. To end it: dp policy withdraw {granted.id}")
+
+
+def withdraw(
+    exemption: Annotated[int, typer.Argument(metavar="ID", help="Its number; see dp policy list.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why.")],
+) -> None:
+    """End an exemption that was granted. It is on record, with who ended it."""
+    from dp_dagster.policies.grants import Grants
+    from dp_dagster.records import os_user
+    from dp_dagster.settings import Settings
+
+    click.echo(f"withdrawn: {Grants(Settings.load()).withdraw(exemption, reason, os_user())}")
+
+
 policy = group(
-    "Policies: which hold, and who keeps them.", {"check": check, "list": list_policies, "explain": explain}
+    "Policies: which hold, and who keeps them.",
+    {"check": check, "list": list_policies, "explain": explain, "exempt": exempt, "withdraw": withdraw},
 )
 
 
-def _policies() -> PolicySet:
-    from dp_dagster.policies import load_policies
+def _policies() -> tuple[PolicySet, list[Exemption]]:
+    """The policies, and all exemptions: those of the settings, those that were granted."""
+    from dp_dagster.policies import Grants
     from dp_dagster.settings import Settings
 
-    return load_policies(Settings.load())
+    settings = Settings.load()
+    policies = _loaded(settings)
+    return policies, [*policies.exemptions, *Grants(settings).current()]
+
+
+def _loaded(settings: Settings) -> PolicySet:
+    from dp_dagster.policies import load_policies
+
+    return load_policies(settings)
 
 
 def _products(name: str | None) -> tuple[Sequence[ResolvedProduct], Sequence[Failure]]:
@@ -126,61 +175,6 @@ def _products(name: str | None) -> tuple[Sequence[ResolvedProduct], Sequence[Fai
         patterns = ", ".join(project.settings.products)
         raise UsageError(f"no products: {patterns} matches nothing in {project.settings.project_root}")
     return project.products, project.failures
-
-
-def _policy(configured: ConfiguredPolicy) -> dict[str, Any]:
-    made = configured.policy
-    values = made.parameters.model_dump(mode="json") if made is not None else {}
-    return {
-        "policy": configured.id,
-        "title": configured.title,
-        "why": made.why if made is not None else "",
-        "severity": configured.severity,
-        "default_severity": made.severity if made is not None else None,
-        "scope": configured.scope,
-        "origin": configured.origin,
-        "is_gate": made is not None and made.is_gate,
-        "broken": configured.broken,
-        "parameters": [
-            {
-                "name": name,
-                "value": values[name],
-                "default": field.get_default(call_default_factory=True, validated_data={}),
-                "meaning": field.description or "",
-            }
-            for name, field in (made.Parameters.model_fields.items() if made is not None else ())
-        ],
-    }
-
-
-def _report(report: PolicyReport) -> dict[str, Any]:
-    return {
-        "product_id": report.product,
-        "refused": report.refused,
-        "results": [
-            {
-                "policy": result.policy,
-                "severity": result.severity,
-                "subject": result.subject,
-                "status": result.status,
-                "reason": result.reason,
-                "findings": [
-                    {
-                        "file": found.problem.file,
-                        "line": found.problem.line,
-                        "place": found.problem.field,
-                        "part": found.part,
-                        "message": found.problem.message,
-                        "fix": found.problem.fix,
-                        "exempted": found.exemption.reason if found.exemption else None,
-                    }
-                    for found in result.found
-                ],
-            }
-            for result in report.results
-        ],
-        "notices": report.notices,
-    }
 
 
 def _print_reports(reports: Sequence[PolicyReport]) -> None:
@@ -243,4 +237,5 @@ def _print_explanation(facts: dict[str, Any]) -> None:
         part = f" ({exemption['part']})" if exemption["part"] else ""
         click.echo(
             f"exempted: {exemption['product']}{part} {until} {exemption['expires']}: {exemption['reason']}"
+            + (f" (granted by {exemption['by']}, record {exemption['id']})" if exemption["by"] else "")
         )

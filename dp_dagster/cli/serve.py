@@ -25,8 +25,8 @@ def serve(
     from pathlib import Path
 
     from dp_dagster.errors import NotInstalledError
-    from dp_dagster.serving.app import served_ports, served_products
     from dp_dagster.serving.options import ServeOptions
+    from dp_dagster.serving.products import served_ports, served_products
     from dp_dagster.settings import Settings
 
     options = ServeOptions(tuple(products or ()), str(Path.cwd()), workers)

@@ -52,7 +52,7 @@ class ControlConfig(BaseModel):
         allowed = self.roles.get(part, default)
         if EVERYONE not in allowed and not identity.roles & set(allowed):
             raise AccessDeniedError(
-                f"you may not read {part} at the control port; ask the platform's operator"
+                f"you may not use {part} at the control port; ask the platform's operator"
             )
 
 

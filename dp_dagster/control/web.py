@@ -20,6 +20,7 @@ from dp_dagster.control.catalog import catalog, search
 from dp_dagster.control.catalog_page import page
 from dp_dagster.control.contract_versions import ContractVersions
 from dp_dagster.control.metrics import ProductMetrics
+from dp_dagster.control.policies_web import PoliciesPart
 from dp_dagster.control.states import states_by_port, told
 from dp_dagster.errors import NotFoundError, UsageError
 from dp_dagster.records import KINDS, Records
@@ -73,6 +74,20 @@ def application(
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(await run_in_threadpool(encode, metrics), media_type=media_type)
 
+    policies = PoliciesPart(settings, products)
+
+    def steered(
+        answer: Callable[[Request, Identity], Awaitable[Response]],
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """What has to know who asks: changes are put down to them."""
+
+        async def endpoint(request: Request) -> Response:
+            identity = await identify(_headers(request))
+            config.admit(identity, "policies")
+            return await answer(request, identity)
+
+        return endpoint
+
     registry = Starlette(routes=registry_web.routes(ContractVersions(settings)))
 
     async def schemas(scope: Any, receive: Any, send: Any) -> None:
@@ -92,6 +107,11 @@ def application(
             Route("/catalog/{product}", guarded("catalog", control.product)),
             Route("/catalog/{product}/{form}", guarded("catalog", control.document)),
             Route("/catalog/{product}/{form}/{dataset}", guarded("catalog", control.document)),
+            Route("/policies", steered(policies.all)),
+            Route("/policies/exemptions", steered(policies.grant), methods=["POST"]),
+            Route("/policies/exemptions/{number:int}", steered(policies.exemption)),
+            Route("/policies/exemptions/{number:int}", steered(policies.withdraw), methods=["DELETE"]),
+            Route("/policies/{policy}", steered(policies.one)),
             Mount("/schemas", app=schemas),
         ]
     )
@@ -114,6 +134,7 @@ class _Control:
             "audit": "who did what; ?product= &actor= &kind= &since= &until= &before= &limit=",
             "audit/verification": "whether the audit log is whole",
             "audit/anchor": "its head, to keep outside",
+            "policies": "which policies hold, and who keeps them; POST policies/exemptions grants one",
             "schemas": "contract versions, as a schema registry",
         }
         return JSONResponse({f"{root}/{name}": text for name, text in parts.items()})

@@ -7,7 +7,9 @@ resolved product, at nothing that is heavy to read.
 from __future__ import annotations
 
 from dp_dagster.policies.check import check_product, enforce
-from dp_dagster.policies.configuration import ConfiguredPolicy, Exemption, PolicySet, load_policies
+from dp_dagster.policies.configuration import ConfiguredPolicy, PolicySet, load_policies
+from dp_dagster.policies.exemptions import Exemption, GrantedExemption
+from dp_dagster.policies.grants import Grants
 from dp_dagster.policies.model import (
     DatasetPolicy,
     DatasetSubject,
@@ -32,6 +34,8 @@ __all__ = [
     "Exemption",
     "Finding",
     "Found",
+    "GrantedExemption",
+    "Grants",
     "PlatformPolicy",
     "PlatformSubject",
     "Policy",

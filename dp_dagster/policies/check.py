@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.descriptor.paths import shown
 from dp_dagster.errors import PolicyError, Problem
 from dp_dagster.policies.configuration import load_policies
+from dp_dagster.policies.exemptions import ExemptionsOfProduct
+from dp_dagster.policies.grants import Grants
 from dp_dagster.policies.model import DatasetSubject, Finding, PlatformSubject, PortSubject, ProductSubject
+from dp_dagster.policies.places import line_of, part_of
 from dp_dagster.policies.report import Found, PolicyReport, PolicyResult
 from dp_dagster.settings import FILE_NAME
 
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from dp_dagster.policies.model import Policy, Scope, Subject
     from dp_dagster.policies.report import Status
     from dp_dagster.resolve import ResolvedProduct
-
-_PART = re.compile(r"(?P<list>[a-z_]+)\[(?P<number>[0-9]+)\]")
 
 
 def check_product(
@@ -43,12 +43,13 @@ def check_product(
         SettingsError: the policies of the platform cannot be read.
     """
     chosen = policies or load_policies(product.settings)
+    exemptions = ExemptionsOfProduct(product.id, chosen.exemptions, Grants(product.settings))
     results = [
         result
         for configured in chosen.active
-        for result in _results(configured, product, dataset, tuple(acknowledged), chosen)
+        for result in _results(configured, product, dataset, tuple(acknowledged), exemptions)
     ]
-    of_product = [exemption for exemption in chosen.exemptions if exemption.product == product.id]
+    of_product = exemptions.known
     used = {found.exemption for result in results for found in result.found}
     off = {configured.id for configured in chosen.policies} - {configured.id for configured in chosen.active}
     return PolicyReport(
@@ -58,6 +59,7 @@ def check_product(
         unused=tuple(one for one in of_product if not one.has_expired and one not in used)
         if dataset is None
         else (),
+        fault=exemptions.fault,
     )
 
 
@@ -86,13 +88,13 @@ def _results(
     product: ResolvedProduct,
     dataset: str | None,
     acknowledged: tuple[str, ...],
-    policies: PolicySet,
+    exemptions: ExemptionsOfProduct,
 ) -> Iterator[PolicyResult]:
     if configured.policy is None:
         yield _result(configured, "product", "raised", [_raised(configured, product, configured.broken)])
         return
     for subject in _subjects(configured.scope, product, dataset, acknowledged):
-        yield _checked(configured, configured.policy, subject, product, policies)
+        yield _checked(configured, configured.policy, subject, product, exemptions)
 
 
 def _subjects(
@@ -120,7 +122,7 @@ def _checked(
     policy: Policy,
     subject: Subject,
     product: ResolvedProduct,
-    policies: PolicySet,
+    exemptions: ExemptionsOfProduct,
 ) -> PolicyResult:
     try:
         reason = policy.not_applicable(subject)
@@ -130,7 +132,7 @@ def _checked(
     except (Exception, SystemExit) as error:  # noqa: BLE001 - code of others; whatever it raises is a failure, not green
         cause = _cause(error)
         return _result(configured, subject.label, "raised", [_raised(configured, product, cause)], cause)
-    found = [_located(configured, finding, subject, product, policies) for finding in findings]
+    found = [_located(configured, finding, subject, product, exemptions) for finding in findings]
     status: Status = "passed"
     if found:
         status = "exempted" if all(one.exemption for one in found) else "failed"
@@ -174,7 +176,7 @@ def _located(
     finding: Finding,
     subject: Subject,
     product: ResolvedProduct,
-    policies: PolicySet,
+    exemptions: ExemptionsOfProduct,
 ) -> Found:
     message = f"{finding.message} (policy {configured.id})"
     if isinstance(subject, PlatformSubject):
@@ -185,14 +187,8 @@ def _located(
         place = _joined(subject.place, finding.place)
         problem = Problem(shown(product.path), line_of(product, place), place, message, finding.fix)
         part = part_of(product, place)
-    exemption = next(
-        (
-            one
-            for one in policies.exemptions
-            if one.covers(configured.id, product.id, part) and not one.has_expired
-        ),
-        None,
-    )
+    is_gate = configured.policy is not None and configured.policy.is_gate
+    exemption = None if is_gate else exemptions.allowing(configured.id, part)
     return Found(problem, part, exemption)
 
 
@@ -200,27 +196,3 @@ def _joined(place: str, further: str) -> str:
     if not place or not further:
         return place or further
     return f"{place}{further}" if further.startswith("[") else f"{place}.{further}"
-
-
-def line_of(product: ResolvedProduct, place: str) -> int:
-    """The line of a place in the descriptor: its own, else that of the nearest value around it; 0 where none is.
-
-    A mapping or list has the line of its first value.
-    """
-    while place:
-        for line in product.lines:
-            if line.path == place or line.path.startswith((f"{place}.", f"{place}[")):
-                return line.number
-        place = place.rpartition("[" if place.endswith("]") else ".")[0]
-    return product.lines[0].number if product.lines else 0
-
-
-def part_of(product: ResolvedProduct, place: str) -> str:
-    """What exemptions call the part of a product that a place is in: ``output_ports.vw_flights``, ``owner``."""
-    match = _PART.match(place)
-    if match is None:
-        return place.partition(".")[0]
-    items = getattr(product.descriptor, match["list"], ())
-    number = int(match["number"])
-    name = getattr(items[number], "name", None) if number < len(items) else None
-    return f"{match['list']}.{name or number}"

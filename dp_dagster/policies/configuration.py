@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from dp_dagster.descriptor.problems import suggestion
 from dp_dagster.errors import SettingsError
+from dp_dagster.policies.exemptions import Exemption
 from dp_dagster.policies.model import Policy, Severity
 from dp_dagster.policies.registry import Registered, registered_policies
 from dp_dagster.settings import ENVIRONMENT_PREFIX, FILE_NAME
@@ -24,34 +24,6 @@ OFF = "off"
 FILE_KEY = "file"
 EXEMPTIONS_KEY = "exemptions"
 SEVERITIES = (*get_args(Severity), OFF)
-
-
-class Exemption(BaseModel):
-    """What allows a product not to keep a policy, until when, and why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    policy: str = Field(description="Id of the policy.")
-    product: str = Field(description="Id of the product.")
-    part: str | None = Field(
-        default=None,
-        description="`datasets.flights`, `output_ports.vw_flights`; without it all of the product.",
-    )
-    reason: str = Field(min_length=1, description="Why.")
-    expires: date = Field(description="The last day on which it holds (UTC).")
-
-    def __str__(self) -> str:
-        part = f" ({self.part})" if self.part else ""
-        return f"exemption of {self.product}{part} from {self.policy} until {self.expires.isoformat()}"
-
-    @property
-    def has_expired(self) -> bool:
-        """Whether it is past its date."""
-        return datetime.now(UTC).date() > self.expires
-
-    def covers(self, policy: str, product: str, part: str) -> bool:
-        """Whether it allows what a policy found at a part of a product."""
-        return (self.policy, self.product) == (policy, product) and self.part in {None, part}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dp_dagster.errors import Problem
-    from dp_dagster.policies.configuration import Exemption
+    from dp_dagster.policies.exemptions import Exemption
     from dp_dagster.policies.model import Scope, Severity
 
 Status = Literal["passed", "failed", "exempted", "raised", "not applicable"]
@@ -76,12 +76,14 @@ class PolicyReport:
         results: By policy, then by subject.
         expired: Exemptions of the product that are past their date; they count as none.
         unused: Exemptions of the product that allow nothing that was found.
+        fault: Why granted exemptions could not be read, and count as none; empty where they could, or nobody had to.
     """
 
     product: str
     results: tuple[PolicyResult, ...]
     expired: tuple[Exemption, ...] = ()
     unused: tuple[Exemption, ...] = ()
+    fault: str = ""
 
     @property
     def refused(self) -> bool:
@@ -104,6 +106,7 @@ class PolicyReport:
         return (
             *(f"{exemption}: has expired, and counts as none" for exemption in self.expired),
             *(f"{exemption}: allows nothing that was found" for exemption in self.unused),
+            *([self.fault] if self.fault else []),
         )
 
     def only(self, *subjects: str) -> PolicyReport:

@@ -10,6 +10,7 @@ from typing import Any
 from dp_dagster.errors import (
     AccessDeniedError,
     DataProductError,
+    NotFoundError,
     NotPublishedError,
     OperatorError,
     QueryLimitError,
@@ -86,6 +87,8 @@ def problem_of(error: DataProductError) -> Problem:  # noqa: PLR0911 - one for e
         )
     if isinstance(error, QueryLimitError):
         return Problem(422, "query-limit", str(error))
+    if isinstance(error, NotFoundError):
+        return Problem(404, "not-found", str(error))
     if isinstance(error, UsageError):
         return Problem(400, "bad-request", str(error))
     retry = (("Retry-After", str(_RETRY_AFTER_SECONDS)),)

@@ -25,6 +25,8 @@ Kind = Literal[
     "acknowledged",  # consumers agreed to a change that breaks them
     "refused",  # a gate or a policy stopped a publication or a load
     "exempted",  # a policy was not kept, and an exemption allows it
+    "exemption_granted",  # somebody allowed what a policy forbids
+    "exemption_withdrawn",
     "checked",  # policies came to another result than the time before
     # who may read, and who did
     "key_created",

@@ -27,10 +27,11 @@ from dp_dagster.serving.gate import Gate, Gates
 from dp_dagster.serving.hosts import Host
 from dp_dagster.serving.mounts import Services, mounts
 from dp_dagster.serving.options import ServeOptions
+from dp_dagster.serving.products import found_products, served_ports
 from dp_dagster.serving.shell import Route, Shell, json_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from dp_dagster.access.view import DatasetView, Identity
     from dp_dagster.resolve import ResolvedDataset, ResolvedOutput, ResolvedProduct
@@ -55,51 +56,30 @@ def create() -> Shell:
     sys.setswitchinterval(_SWITCH_SECONDS)
     options = ServeOptions.from_environment()
     settings = Settings.load(Path(options.start))
-    return assemble(served_products(options, settings), settings, workers=options.workers)
+    products, faults = found_products(options, settings)
+    return assemble(products, settings, workers=options.workers, faults=faults)
 
 
-def served_products(options: ServeOptions, settings: Settings) -> tuple[ResolvedProduct, ...]:
-    """The products to serve. Without names, those of the project that are sound.
-
-    Raises:
-        UsageError: a product is unknown, or none has a port to serve.
-        DescriptorError: a product that was named is at fault.
-    """
-    from dp_dagster.resolve import find_product, resolve_project
-
-    if options.products:
-        products = tuple(find_product(name, settings) for name in options.products)
-    else:
-        project = resolve_project(settings)
-        for failure in project.failures:
-            _LOG.error("%s is not served: %s", failure.product_id, failure.error)
-        products = project.products
-    if not any(served_ports(product) for product in products):
-        names = ", ".join(product.id for product in products) or "the project"
-        raise UsageError(
-            f"{names}: no active output port is served; declare one of type REST_API or GRAPHQL, see docs/serving.md"
-        )
-    return products
-
-
-def served_ports(product: ResolvedProduct) -> list[ResolvedOutput]:
-    """The ports of a product that answer requests."""
-    return [port for port in product.active_ports if isinstance(port.port, ServedPort)]
-
-
-def assemble(products: Iterable[ResolvedProduct], settings: Settings, *, workers: int = 1) -> Shell:
+def assemble(
+    products: Iterable[ResolvedProduct],
+    settings: Settings,
+    *,
+    workers: int = 1,
+    faults: Mapping[str, str] | None = None,
+) -> Shell:
     """The shell around the served ports of these products.
 
     Args:
         products: Resolved.
         settings: Of the platform.
         workers: How many processes serve them side by side.
+        faults: Products that are refused, and why; the catalogue lists them.
 
     Raises:
         AuthorError: two ports want the same path.
         SettingsError: a port cannot authenticate anybody.
     """
-    return _Assembly(tuple(products), settings, workers).shell()
+    return _Assembly(tuple(products), settings, workers, faults or {}).shell()
 
 
 @dataclass
@@ -119,6 +99,7 @@ class _Assembly:
     products: tuple[ResolvedProduct, ...]
     settings: Settings
     workers_of_server: int = 1
+    faults: Mapping[str, str] = field(default_factory=dict)
     ports: list[_Port] = field(default_factory=list)
     further: list[Mount] = field(default_factory=list)
 
@@ -171,7 +152,9 @@ class _Assembly:
             )
             for output in served_ports(product):
                 self.ports.append(self._port(product, output))
-        self.further = mounts(Services(self.settings, self.products, self._host_of, self.listeners.append))
+        self.further = mounts(
+            Services(self.settings, self.products, self._host_of, self.listeners.append, self.faults)
+        )
         routes = [port.route for port in self.ports]
         routes += [Route(mount.path, mount.application, identify=mount.identify) for mount in self.further]
         routes += [Route("/health", self._health), Route("/ready", self._ready)]
@@ -319,9 +302,10 @@ class _Assembly:
         await json_answer({"status": "alive"})(send)
 
     async def _ready(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """200 while at least one port can answer; each port says for itself what it can do."""
+        """200 while at least one port can answer, or there is none; each port says for itself what it can do."""
         ports = [_state(port) for port in self.ports]
-        able = any(port["state"] in {"ready", "ready, from files"} for port in ports)
+        # Where there is nothing but the control port, there is nothing to wait for.
+        able = not ports or any(port["state"] in {"ready", "ready, from files"} for port in ports)
         await json_answer({"status": "ready" if able else "not ready", "ports": ports}, 200 if able else 503)(
             send
         )

@@ -32,7 +32,11 @@ def mount(services: Services) -> Mount | None:
     records = Records(settings.resolved_records_url, lock_timeout=settings.lock_timeout)
     authenticators = Authenticators(settings, records)
     made: Application = application(
-        settings, services.products, config, authenticators.of(config.auth).identify
+        settings,
+        services.products,
+        config,
+        authenticators.of(config.auth).identify,
+        services.faults,
     )
     if config.auth.type == "none" and not config.auth.beyond_loopback:
         made = _for_this_machine(made)

@@ -6,7 +6,7 @@ named in :data:`MOUNTS`; it is imported when the server starts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -57,12 +57,14 @@ class Services:
         host: From product id, major version and name of a served port to its versions.
         on_version: Has a function called in the event loop whenever a port shows another version, with the
             product's id, the port's label and the version.
+        faults: Products of the project that are refused, and why.
     """
 
     settings: Settings
     products: tuple[ResolvedProduct, ...]
     host: Callable[[str, int, str], Host]
     on_version: Callable[[Callable[[str, str, PublishedVersion], None]], None]
+    faults: Mapping[str, str] = field(default_factory=dict)
 
 
 def mounts(services: Services) -> list[Mount]:

@@ -30,7 +30,7 @@ def refuse_open_ports(products: Sequence[ResolvedProduct], host: str) -> None:
         UsageError: names each such port, and what to write.
     """
     from dp_dagster.access.authentication.config import is_loopback
-    from dp_dagster.serving.app import served_ports
+    from dp_dagster.serving.products import served_ports
 
     if is_loopback(host):
         return

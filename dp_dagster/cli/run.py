@@ -111,7 +111,10 @@ def _statuses(product: ResolvedProduct) -> list[DatasetStatus]:
 
 
 def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
-    """Print where datasets stand: version, rows, verdict, quarantine, freshness, how to query."""
+    """Print where datasets stand: version, rows, verdict, quarantine, freshness, how to query.
+
+    Served ports stand in the table by their address. How to call them comes below it, where nothing is folded.
+    """
     from dp_dagster.cli.output import print_table
 
     rows: list[Sequence[object]] = []
@@ -127,13 +130,27 @@ def print_statuses(statuses: Sequence[DatasetStatus]) -> None:
                 verdict.decision.replace("_", " ") if verdict else "none",
                 f"{verdict.rows_rejected:,}" if verdict else "",
                 active[0].freshness if active else "no port",
-                "\n".join(port.example for port in active if port is active[0] or port.served),
+                "\n".join(
+                    port.address if port.served else port.example
+                    for port in active
+                    if port is active[0] or port.served
+                ),
             )
         )
     print_table(
         ("product", "dataset", "version", "rows", "contract", "quarantined", "freshness", "how to query"),
         rows,
     )
+    served = [
+        (f"{status.product}.{port.name}", port.example)
+        for status in statuses
+        for port in status.ports
+        if port.served and port.state == "active"
+    ]
+    if served:
+        typer.echo("What dp serve answers; dp ports PRODUCT says how to get access:")
+    for name, example in served:
+        typer.echo(f"  {name}\n    {example}")
 
 
 def _print_json(results: Sequence[RunResult], statuses: Sequence[DatasetStatus]) -> None:

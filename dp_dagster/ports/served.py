@@ -43,6 +43,9 @@ class ServedConfig(KindConfig):
 EXCHANGE = "dp_dagster.exchange"
 """Key of the ASGI scope under which the shell hands an :class:`Exchange` to the kind."""
 
+REQUEST_ID = "dp_dagster.request_id"
+"""Key of the ASGI scope under which kinds find the request's id, which stands in every problem document."""
+
 
 @dataclass
 class Exchange:

@@ -16,7 +16,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dp_dagster.errors import AccessDeniedError, QueryLimitError
-from dp_dagster.ports.served import EXCHANGE, Exchange
+from dp_dagster.ports.served import EXCHANGE, REQUEST_ID, Exchange
 from dp_dagster.serving.compression import Compressor, wished
 from dp_dagster.serving.problems import RequestRefusedError, answer_problem
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from dp_dagster.serving.protocol import Application, Headers, Message, Receive, Scope, Send
 
 _LOG = logging.getLogger("dp_dagster.serving")
-REQUEST_ID = "dp_dagster.request_id"
-"""Key of the ASGI scope under which applications find the request's id."""
-
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _LARGEST_HEADERS = 32 * 1024
 _LARGEST_TARGET = 16 * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -60,8 +61,8 @@ def test_links_lead_to_files(document: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_every_command_works(environment: dict[str, str]) -> None:
-    """In the order of the README: what the demo publishes is what the later commands show."""
+def test_every_command_works(environment: dict[str, str], free_port: int) -> None:
+    """In the order of the README: what the demo publishes is what the later commands show, and what is served."""
     assert len(COMMANDS) > 5
     for command in COMMANDS:
         if command == ENDLESS:
@@ -80,6 +81,46 @@ def test_every_command_works(environment: dict[str, str]) -> None:
         assert done.returncode == 0, f"{command}\n{done.stdout}"
         assert done.stdout.strip(), f"{command} shows nothing"
         assert "Traceback" not in done.stdout
+    _what_is_served(environment, free_port)
+
+
+def _what_is_served(environment: dict[str, str], port: int) -> None:
+    """The lines under "ask over HTTP", in one shell. Customers are simulated anew each time, so their values differ."""
+    (block,) = (
+        one
+        for one in re.findall(r"^```console\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+        if "curl" in one
+    )
+    lines = block.splitlines()
+    commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    shown = [line for line in lines if not line.startswith("$ ")]
+    ready = f"until curl -sf localhost:{port}/ready > /dev/null; do kill -0 $! && sleep 0.2 || exit; done"
+    script = "\n".join(
+        f"dp serve --port {port} &\n{ready}" if line == "dp serve &" else f"{line}; echo"
+        for line in (command.replace("localhost:8700", f"localhost:{port}") for command in commands)
+    )
+    bin_folder = Path(sys.executable).parent
+    done = subprocess.run(
+        ["bash", "-c", f"set -u\ntrap 'kill $! && wait $!' EXIT\n{script}"],
+        check=False,
+        cwd=ROOT,
+        env=environment | {"PATH": f"{bin_folder}{os.pathsep}{environment['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line]
+    expected = [json.loads(line) for line in shown]
+    assert [one.keys() for one in answers] == [one.keys() for one in expected]
+    *rows, problem, graph = answers
+    assert [row["name"] for row in rows] == ["•••", "•••"]
+    assert [row["name"] for row in expected[:-2]] == ["•••", "•••"]
+    assert float(rows[0]["lifetime_value"]) >= float(rows[1]["lifetime_value"]) >= 1000
+    assert {**problem, "request_id": ""} == {**expected[-2], "request_id": ""}
+    (node,) = graph["data"]["customers"]["nodes"]
+    assert node.keys() == expected[-1]["data"]["customers"]["nodes"][0].keys()
+    assert node["name"] == "•••"
 
 
 @pytest.mark.slow
@@ -122,7 +163,8 @@ def test_the_example_product_is_complete(project: TestProject) -> None:
     for name, text in files:
         (project.root / name).parent.mkdir(parents=True, exist_ok=True)
         (project.root / name).write_text(text)
-    commands = re.findall(r"^\$ (dp .*)$", README, re.MULTILINE)
+    section = README.partition("## Write a product")[2]
+    commands = re.findall(r"^\$ (dp .*)$", section, re.MULTILINE)
     assert len(commands) == 3
     said = ""
     for command in commands:

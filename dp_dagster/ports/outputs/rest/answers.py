@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dp_dagster.ports.problems import MEDIA_TYPE, Problem
@@ -106,8 +106,10 @@ class FilePart:
             os.close(self.descriptor)
 
 
-def problem_answer(problem: Problem, further: Headers = ()) -> Whole:
+def problem_answer(problem: Problem, further: Headers, request_id: str | None) -> Whole:
     """A problem document as an answer; nobody keeps it."""
+    if request_id is not None:
+        problem = replace(problem, members={**problem.members, "request_id": request_id})
     headers = tuple((name.lower().encode(), value.encode()) for name, value in problem.headers)
     kind = (b"content-type", MEDIA_TYPE.encode())
     return Whole(

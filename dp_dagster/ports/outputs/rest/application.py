@@ -37,7 +37,7 @@ from dp_dagster.ports.outputs.rest.negotiation import FORMS, Form, negotiated
 from dp_dagster.ports.outputs.rest.page import documentation_page
 from dp_dagster.ports.outputs.rest.ranges import wanted_part
 from dp_dagster.ports.problems import Problem, RequestError, problem_of
-from dp_dagster.ports.served import EXCHANGE
+from dp_dagster.ports.served import EXCHANGE, REQUEST_ID
 from dp_dagster.ports.values import row_encoder
 from dp_dagster.predicates.model import EVERYTHING, columns_of
 from dp_dagster.rows.query import Query
@@ -59,7 +59,7 @@ _JSON = (b"content-type", b"application/json")
 # The same address shows another version tomorrow, and another consumer something else.
 _VARY = (b"vary", b"Accept, Authorization, X-API-Key")
 _PRIVATE: Headers = ((b"cache-control", b"private, no-cache"), _VARY)
-_METHODS = b"GET, HEAD, OPTIONS"
+_METHODS = "GET, HEAD, OPTIONS"
 _COUNT_OPTIONS = ("as_of",)
 _ROW_OPTIONS = ("fields", "as_of", "format")
 _DESCRIBED = {b"openapi.json", b"docs"}
@@ -147,7 +147,7 @@ class RestApplication:
         except DataProductError as error:
             if isinstance(error, OperatorError):
                 _LOG.warning("%s: %s", self._port.path, error)
-            answer = problem_answer(problem_of(error), (_VARY,))
+            answer = problem_answer(problem_of(error), (_VARY,), scope.get(REQUEST_ID))
         await answer.send(send, only_head=method == "HEAD")
 
     async def _answer(self, scope: Scope, method: str) -> Answer:
@@ -242,9 +242,8 @@ class RestApplication:
         row = await version.fetch_row(exchange.view, key, names)
         if row is None:
             detail = f"no row has that {', '.join(key_columns)}"
-            return problem_answer(
-                Problem(404, "no-such-row", detail, "path"), (prepared.row_headers[2], _VARY)
-            )
+            read = (("Dataset-Version", str(version.version)),)
+            raise RequestError(Problem(404, "no-such-row", detail, "path", headers=read))
         exchange.rows = 1
         return Whole(200, prepared.row_headers, orjson.dumps(prepared.encoder(names)(row)))
 
@@ -500,12 +499,13 @@ _ENDINGS = {"json": "json", "ndjson": "ndjson", "csv": "csv", "arrow": "arrows",
 
 
 def _other_method(method: str) -> Answer:
-    allow = (b"allow", _METHODS)
     if method == "OPTIONS":
-        return Whole(204, (allow, _VARY), b"")
+        return Whole(204, ((b"allow", _METHODS.encode()), _VARY), b"")
     detail = "what was published is read, and changed by publishing alone"
-    fix = f"use {_METHODS.decode()}"
-    return problem_answer(Problem(405, "method-not-allowed", detail, "method", method[:20], fix), (allow,))
+    allow = (("Allow", _METHODS),)
+    raise RequestError(
+        Problem(405, "method-not-allowed", detail, "method", method[:20], f"use {_METHODS}", headers=allow)
+    )
 
 
 def _header(scope: Scope, wanted: bytes) -> str:

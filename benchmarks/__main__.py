@@ -17,6 +17,7 @@ NAMES = (
     "watching",
     "alerts",
     "graphql",
+    "events",
 )
 
 

@@ -29,6 +29,7 @@ LAYERS = (
     "storage",
     "engines",
     "rows",
+    "changes",
     "ports.base",
     "folder",
     "ports",

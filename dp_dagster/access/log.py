@@ -16,6 +16,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,7 +74,7 @@ class Access(NamedTuple):
     @property
     def consumer(self) -> str:
         """Whose limits it counts towards; the anonymous share them."""
-        return f"{self.method}:{self.subject}"
+        return _consumer(self.method, self.subject)
 
 
 class AccessLog:
@@ -280,7 +281,12 @@ def _digest(rows: Iterable[tuple[Any, ...]]) -> str:
 
 
 def _usage_key(access: Access) -> tuple[str, str, str, str]:
-    return (access.product, access.port, _day(access.at), _storable(access.consumer))
+    return (access.product, access.port, _day(access.at), _consumer(access.method, access.subject))
+
+
+@lru_cache(maxsize=4096)
+def _consumer(method: str, subject: str) -> str:
+    return _storable(f"{method}:{subject}")
 
 
 def _day(seconds: float) -> str:

@@ -17,6 +17,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from dp_dagster.errors import StoreError, UsageError
 from dp_dagster.rows.query import Position
 
@@ -79,9 +81,9 @@ class Cursors:
             cursor: What to say.
         """
         values = [_tagged(value) for value in cursor.position.values]
-        said = json.dumps([cursor.version, cursor.backward, values], separators=(",", ":"))
+        said = orjson.dumps([cursor.version, cursor.backward, values])
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = self._cipher.encrypt(nonce, said.encode(), binding)
+        sealed = self._cipher.encrypt(nonce, said, binding)
         return base64.urlsafe_b64encode(_FORMAT + nonce + sealed).decode().rstrip("=")
 
     def read(self, binding: bytes, text: str) -> Cursor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from dp_dagster.contracts.literals import is_nested
@@ -21,6 +22,7 @@ MOST_VALUES = 1000
 """As many values as ``in`` takes; more are a join, not a filter."""
 
 
+@lru_cache(maxsize=4096)
 def operators_for(type_name: str) -> tuple[Operator, ...]:
     """What a column of that canonical type can be asked."""
     if is_nested(type_name):

@@ -17,16 +17,21 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dp_dagster.contracts.type_trees import parse_type
 from dp_dagster.errors import DataProductError, LockedError, StoreError
 from dp_dagster.rows.forms import NAN, form_of
-from dp_dagster.rows.layout import FILES_ROW_NUMBER, ROW_NUMBER, TABLE, Layout
+from dp_dagster.rows.json_text import row_text
+from dp_dagster.rows.layout import FILES_ROW_NUMBER, ROW_NUMBER, TABLE, TEXT, Layout
 from dp_dagster.rows.leftovers import remove_unfinished, unfinished
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
     from adbc_driver_manager import AdbcConnection
 
 _PAGE_BYTES = 8192
+# Batches of Arrow hold at most two gigabytes of text in a column.
+_BATCH_ROWS = 16_384
 _BUILDING = ".building"
 EXIT_LOCKED = 75
 """What the process ends with where another one is building the same store."""
@@ -92,7 +97,7 @@ def _fill(building: Path, layout: Layout, threads: int, memory: str) -> None:
             source.execute(f"set threads = {threads}")
             for statement in _statements(layout):
                 _run(store, statement)
-            _append(store, source.sql(_stored_rows(layout)))
+            _append(store, source.execute(_stored_rows(layout)).to_arrow_reader(_BATCH_ROWS))
             _put_nans(source, store, layout)
             for number, index in enumerate(layout.indexes):
                 names = ", ".join(layout.names[name] for name in index)
@@ -111,7 +116,7 @@ def _run(store: AdbcConnection, sql: str) -> None:
         statement.execute_update()
 
 
-def _append(store: AdbcConnection, rows: duckdb.DuckDBPyRelation) -> None:
+def _append(store: AdbcConnection, rows: pa.RecordBatchReader) -> None:
     """Put rows into the table, from one library to the other in Arrow's own form."""
     from adbc_driver_manager import (
         INGEST_OPTION_MODE,
@@ -129,7 +134,7 @@ def _append(store: AdbcConnection, rows: duckdb.DuckDBPyRelation) -> None:
 
 
 def _statements(layout: Layout) -> list[str]:
-    columns = list(layout.names.values())
+    columns = [*layout.names.values(), *([TEXT] if layout.texts else [])]
     if layout.key:
         key = ", ".join(layout.names[name] for name in layout.key)
         table = f"create table {TABLE} ({', '.join(columns)}, primary key ({key})) without rowid"
@@ -153,6 +158,9 @@ def _stored_rows(layout: Layout) -> str:
     parts = [f"{form_of(kind).store(quote(name))} as {layout.names[name]}" for name, kind in layout.columns]
     if not layout.key:
         parts.insert(0, f"{FILES_ROW_NUMBER} as {ROW_NUMBER}")
+    if layout.texts:
+        text = row_text([(name, parse_type(kind)) for name, kind in layout.columns])
+        parts.append(f"encode({text}) as {TEXT}")
     # Columns of the files may be called c0, too; from outside only the stored ones can be meant.
     stored = f"select * from (select {', '.join(parts)} from {layout.files_table()})"
     if layout.key and not layout.sorted_by_key:

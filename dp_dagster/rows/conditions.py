@@ -133,7 +133,9 @@ def _text_condition(condition: Condition, name: str, type_name: str) -> Sql:
         return Sql(f"(instr({as_bytes}, ?) > 0)", (sought,))
     if condition.operator == "starts_with":
         return Sql(f"({name} >= ? and substr({as_bytes}, 1, {len(sought)}) = ?)", (text, sought))
-    return Sql(f"(substr({as_bytes}, -{len(sought)}) = ?)", (sought,))
+    # The end of an empty text is null in SQLite; only that of no text is.
+    is_there = f"case when {name} is not null then 0 end"
+    return Sql(f"coalesce(substr({as_bytes}, -{len(sought)}) = ?, {is_there})", (sought,))
 
 
 def behind(order: Sequence[Ordering], values: Sequence[Any], marks: Sequence[str] | None = None) -> Sql:

@@ -109,7 +109,7 @@ class Exports:
             job.stop()
 
     def _digest(self, version: PublishedVersion, plan: PagePlan) -> str:
-        query = replace(plan.query, positions=False)
+        query = replace(plan.query, positions=False, encoded=False, texts=False)
         text = repr((version.version, plan.source.layout.digest, plan.view.fingerprint, query, self._salt))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -220,8 +220,8 @@ class _Job:
         cursor = self._cursor = exports.engine.cursor()
         timer = threading.Timer(exports.seconds, self._expire)
         timer.daemon = True
-        timer.start()
         self._is_late = False
+        timer.start()
         try:
             with exports.engine.faults():
                 self._write(cursor, self._put)

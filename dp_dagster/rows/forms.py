@@ -286,7 +286,8 @@ def _encode_float(value: Any) -> float | str:
     if value == NAN or -math.inf < value < math.inf:
         found: float | str = value
         return found
-    return "inf" if value > 0 else "-inf"
+    # NaN itself comes from the published files.
+    return NAN if math.isnan(value) else "inf" if value > 0 else "-inf"
 
 
 def _write_float(value: Any) -> float | str:

@@ -6,13 +6,15 @@ hexadecimal, NaN and the infinities are the texts ``"NaN"``, ``"inf"`` and ``"-i
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from dp_dagster.engines.duckdb import quote
+from dp_dagster.engines.duckdb import literal, quote
 
 if TYPE_CHECKING:
     from dp_dagster.contracts.type_trees import TypeTree
 
+_QUOTED = frozenset({"binary", "date", "timestamp", "timestamp(UTC)"})
 _ISO = "%Y-%m-%dT%H:%M:%S.%f"
 
 
@@ -71,6 +73,28 @@ def row_expression(columns: list[tuple[str, str]]) -> str:
     return (
         f"to_json(struct_pack({', '.join(f'{quote(name)} := {value}' for name, value in columns)}))::varchar"
     )
+
+
+def row_text(columns: list[tuple[str, TypeTree]]) -> str:
+    """The same object as :func:`row_expression` makes, from names and types; in half the time for flat columns."""
+    parts = []
+    for name, tree in columns:
+        written = quote(name)
+        value = value_expression(tree, written)
+        if tree.name in _QUOTED or tree.name.startswith("decimal"):
+            # Digits and signs: there is nothing to escape.
+            value = f"'\"' || {value} || '\"'"
+        elif tree.name.startswith(("int", "float")) or tree.name == "bool":
+            value = f"({value})::varchar"
+        else:
+            value = f"to_json({value})::varchar"
+        parts.append(f"{literal(_member(name))}, coalesce({value}, 'null')")
+    members = ", ',', ".join(parts)
+    return f"concat('{{', {members}, '}}')"
+
+
+def _member(name: str) -> str:
+    return f"{json.dumps(name, ensure_ascii=False)}:"
 
 
 def _float(value: str) -> str:

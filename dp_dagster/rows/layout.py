@@ -18,13 +18,18 @@ if TYPE_CHECKING:
     from dp_dagster.storage import Snapshot
 
 # Raise it when a file of an older layout must not be read any more: the name of the file changes with it.
-LAYOUT = 1
+LAYOUT = 2
 TABLE = "rows_of_version"
 ROW_NUMBER = "n"
 """Of datasets without key: the row's place among the version's files, by which rows are then told apart."""
+TEXT = "j"
+"""Of layouts with texts: the row as a JSON object, as bytes."""
 FILES_ROW_NUMBER = '"row number of dp_dagster"'
 """The same in :meth:`Layout.files_table`, quoted."""
 
+# As many values as a version may have for its rows to be kept as texts, too: they make a page four times as fast, and
+# building the row store twice as long, which must not outlast the refresh of a large version.
+_MOST_VALUES_IN_TEXTS = 50_000_000
 # Numbers the rows of all files in one: no file has as many rows.
 _FILE_STRIDE = 1 << 40
 
@@ -39,6 +44,7 @@ class Layout:
         indexes: Further columns that rows are looked up by.
         files: The version's Parquet files.
         sorted_by_key: Whether the files hold the rows in the key's order already.
+        texts: Whether each row is kept as a JSON text, too.
     """
 
     columns: tuple[tuple[str, str], ...]
@@ -46,6 +52,7 @@ class Layout:
     files: tuple[str, ...]
     indexes: tuple[tuple[str, ...], ...] = ()
     sorted_by_key: bool = False
+    texts: bool = False
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -80,6 +87,7 @@ class Layout:
             files=tuple(data["files"]),
             indexes=tuple(tuple(index) for index in data["indexes"]),
             sorted_by_key=data["sorted_by_key"],
+            texts=data["texts"],
         )
 
     @cached_property
@@ -120,6 +128,7 @@ def layout_of(
         files=snapshot.files,
         indexes=tuple(indexes),
         sorted_by_key=bool(chosen) and sort_by[: len(chosen)] == chosen and len(snapshot.files) == 1,
+        texts=snapshot.rows * len(types) <= _MOST_VALUES_IN_TEXTS,
     )
 
 

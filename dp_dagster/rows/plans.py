@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from dp_dagster.engines.duckdb import quote
 from dp_dagster.errors import AccessDeniedError, UsageError
@@ -12,7 +13,7 @@ from dp_dagster.predicates.sql import to_sql
 from dp_dagster.rows.conditions import Ordering, Sql, before, behind, condition_sql, stored_value
 from dp_dagster.rows.files import duckdb_type
 from dp_dagster.rows.forms import form_of, read_rows, readers
-from dp_dagster.rows.layout import FILES_ROW_NUMBER, ROW_NUMBER, TABLE
+from dp_dagster.rows.layout import FILES_ROW_NUMBER, ROW_NUMBER, TABLE, TEXT
 from dp_dagster.rows.query import Page, Position
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from dp_dagster.predicates.model import Predicate
     from dp_dagster.rows.layout import Layout
     from dp_dagster.rows.query import Query, Row, Sort
+
+
+_MOST_SHAPES = 1024
 
 
 class Masking(Protocol):
@@ -79,7 +83,7 @@ def check_used(source: Source, view: DatasetView, columns: Iterable[str], purpos
         UsageError: this version lacks it.
     """
     clear = view.clear
-    granted = set(view.columns)
+    granted = view.columns
     for name in columns:
         if name not in granted:
             raise AccessDeniedError(f"column {name!r} is not granted")
@@ -89,10 +93,8 @@ def check_used(source: Source, view: DatasetView, columns: Iterable[str], purpos
 
 
 def check_where(source: Source, view: DatasetView, where: Predicate) -> None:
-    """:func:`check_used` for a filter, whose values must fit, too."""
+    """:func:`check_used` for a filter; whether its values fit shows when it is written as SQL."""
     check_used(source, view, sorted(columns_of(where)), "filtered by")
-    # Rendered for its checks: both engines then refuse the same.
-    condition_sql(where, source.layout.names, source.layout.types)
 
 
 def _known(source: Source, name: str) -> None:
@@ -153,11 +155,13 @@ def restriction(source: Source, view: DatasetView, where: Predicate, *, of_files
     for predicate in (where, view.rows):
         if predicate == EVERYTHING:
             continue
+        stored = condition_sql(predicate, source.layout.names, source.layout.types)
         if of_files:
+            # Rendered for the row store nonetheless, for its checks: both engines then refuse the same.
             found = to_sql(predicate, source.layout.types, "duckdb")
             parts.append(Sql(found.text, found.parameters))
         else:
-            parts.append(condition_sql(predicate, source.layout.names, source.layout.types))
+            parts.append(stored)
     return both(*parts)
 
 
@@ -178,95 +182,57 @@ def where_clause(condition: Sql) -> str:
 
 
 @dataclass(frozen=True)
-class PagePlan:
-    """A page as SQL for either engine.
+class PageShape:
+    """What is the same for all pages of one view, selection and order, whatever they are filtered by.
 
     Attributes:
-        query: What was asked.
         reading: How the rows are read.
         order: Columns of the total order; ``None`` is the row's number.
+        selected: Columns that are read: those that were asked for, and those of the order.
         places: Where, in a row that the engines give, the position's values stand.
         cheap: Whether the row store gives rows in this order without sorting.
+        texts: Whether the row store has what was asked for as texts.
     """
 
     source: Source
     view: DatasetView
-    query: Query
+    columns: tuple[str, ...]
     reading: Reading
     order: tuple[tuple[str | None, bool], ...]
     selected: tuple[str, ...]
     places: tuple[int, ...]
     cheap: bool
-
-    def sql(self, *, of_files: bool) -> Sql:
-        """The statement; one row more than the limit tells whether there are more."""
-        source, query = self.source, self.query
-        chosen = stored_columns(source, self.selected, of_files=of_files)
-        if self.has_number:
-            chosen.append(FILES_ROW_NUMBER if of_files else ROW_NUMBER)
-        ordering = self.ordering(of_files=of_files)
-        condition = restriction(source, self.view, query.where, of_files=of_files)
-        backward = self.backward
-        if query.after is not None:
-            condition = both(condition, behind(ordering, *self.bound(query.after, of_files=of_files)))
-        if query.before is not None:
-            condition = both(condition, before(ordering, *self.bound(query.before, of_files=of_files)))
-        order = ", ".join(one.clause(backward=backward) for one in ordering)
-        table = source.layout.files_table() if of_files else TABLE
-        limit = f" limit {query.limit + 1}" if query.limit is not None else ""
-        return replace(
-            condition,
-            text=f"select {', '.join(chosen)} from {table}{where_clause(condition)} order by {order}{limit}",
-        )
-
-    @property
-    def may_hold_nan(self) -> bool:
-        """Whether a row may hold NaN, which the engines keep apart differently."""
-        types = self.source.layout.types
-        return any(form_of(types[name]).has_nan for name in self.selected)
+    texts: bool
 
     @property
     def has_number(self) -> bool:
         """Whether the row's number is part of the order."""
         return self.order[-1][0] is None
 
-    @property
-    def backward(self) -> bool:
-        """Whether rows are read from the end."""
-        return self.query.backward or self.query.before is not None
+    @cached_property
+    def stored(self) -> _Clauses:
+        """The clauses for the row store."""
+        return self._clauses(of_files=False)
 
-    def page(self, stored: list[Row]) -> Page:
-        """The page, from the rows that an engine gave."""
-        limit = self.query.limit
-        has_more = limit is not None and len(stored) > limit
-        if has_more:
-            del stored[limit:]
-        if self.backward:
-            stored.reverse()
-        width = len(self.query.columns)
-        exact = len(self.selected) == width and not self.has_number
-        rows = self.reading.rows(stored if exact else [row[:width] for row in stored])
-        return Page(
-            columns=self.query.columns,
-            rows=rows,
-            first=self._position(stored[0]) if stored else None,
-            last=self._position(stored[-1]) if stored else None,
-            has_more=has_more,
-            positions=tuple(map(self._position, stored)) if self.query.positions else (),
-        )
+    @cached_property
+    def files(self) -> _Clauses:
+        """The clauses for the published files."""
+        return self._clauses(of_files=True)
 
-    def _position(self, row: Row) -> Position:
-        return Position(tuple(row[place] for place in self.places))
-
-    def ordering(self, *, of_files: bool) -> list[Ordering]:
-        """The total order."""
-        return [self._ordering(name, descending, of_files) for name, descending in self.order]
-
-    @property
-    def is_as_published(self) -> bool:
-        """Whether the published files hold their rows in this order already."""
+    def _clauses(self, *, of_files: bool) -> _Clauses:
         layout = self.source.layout
-        return self.cheap and not self.order[0][1] and (layout.sorted_by_key or not layout.key)
+        ordering = tuple(self._ordering(name, descending, of_files) for name, descending in self.order)
+        if self.texts and not of_files:
+            chosen = [TEXT, *(one.name for one in ordering)]
+        else:
+            chosen = stored_columns(self.source, self.selected, of_files=of_files)
+            if self.has_number:
+                chosen.append(FILES_ROW_NUMBER if of_files else ROW_NUMBER)
+        table = layout.files_table() if of_files else TABLE
+        forward, backward = (
+            f" order by {', '.join(one.clause(backward=way) for one in ordering)}" for way in (False, True)
+        )
+        return _Clauses(f"select {', '.join(chosen)} from {table}", ordering, forward, backward)
 
     def _ordering(self, name: str | None, descending: bool, of_files: bool) -> Ordering:
         if name is None:
@@ -274,16 +240,121 @@ class PagePlan:
         column = quote(name) if of_files else self.source.layout.names[name]
         return Ordering(column, descending, nullable=name not in self.source.layout.key)
 
+
+class _Clauses(NamedTuple):
+    """The parts of a page's statement that stay the same."""
+
+    select: str
+    ordering: tuple[Ordering, ...]
+    forward: str
+    backward: str
+
+
+@dataclass(frozen=True)
+class PagePlan:
+    """A page as SQL for either engine.
+
+    Attributes:
+        shape: What does not depend on the filter.
+        query: What was asked.
+    """
+
+    shape: PageShape
+    query: Query
+
+    @property
+    def source(self) -> Source:
+        """The version that is asked."""
+        return self.shape.source
+
+    @property
+    def view(self) -> DatasetView:
+        """Who asks, as far as rows and columns are concerned."""
+        return self.shape.view
+
+    @property
+    def cheap(self) -> bool:
+        """Whether the row store gives rows in this order without sorting."""
+        return self.shape.cheap
+
+    def sql(self, *, of_files: bool) -> Sql:
+        """The statement; one row more than the limit tells whether there are more."""
+        query = self.query
+        clauses = self.shape.files if of_files else self.shape.stored
+        condition = restriction(self.source, self.view, query.where, of_files=of_files)
+        if query.after is not None:
+            condition = both(condition, behind(clauses.ordering, *self.bound(query.after, of_files=of_files)))
+        if query.before is not None:
+            condition = both(
+                condition, before(clauses.ordering, *self.bound(query.before, of_files=of_files))
+            )
+        order = clauses.backward if self.backward else clauses.forward
+        limit = f" limit {query.limit + 1}" if query.limit is not None else ""
+        return Sql(f"{clauses.select}{where_clause(condition)}{order}{limit}", condition.values)
+
+    @property
+    def may_hold_nan(self) -> bool:
+        """Whether a row may hold NaN, which the engines keep apart differently."""
+        types = self.source.layout.types
+        return any(form_of(types[name]).has_nan for name in self.shape.selected)
+
+    @property
+    def backward(self) -> bool:
+        """Whether rows are read from the end."""
+        return self.query.backward or self.query.before is not None
+
+    def page(self, stored: list[Row], *, of_files: bool = False) -> Page:
+        """The page, from the rows that an engine gave."""
+        query, shape = self.query, self.shape
+        limit = query.limit
+        has_more = limit is not None and len(stored) > limit
+        if has_more:
+            del stored[limit:]
+        if self.backward:
+            stored.reverse()
+        places = shape.places
+        texts: list[bytes] = []
+        rows: list[Row] = []
+        if shape.texts and not of_files:
+            texts = [row[0] for row in stored]
+            places = tuple(range(1, 1 + len(shape.order)))
+        else:
+            width = len(query.columns)
+            exact = len(shape.selected) == width and not shape.has_number
+            rows = shape.reading.rows(stored if exact else [row[:width] for row in stored])
+            if query.texts:
+                texts, rows = json_texts(query.columns, rows), []
+        return Page(
+            columns=query.columns,
+            rows=rows,
+            first=_position(stored[0], places) if stored else None,
+            last=_position(stored[-1], places) if stored else None,
+            has_more=has_more,
+            positions=tuple(_position(row, places) for row in stored) if query.positions else (),
+            texts=texts,
+        )
+
+    def ordering(self, *, of_files: bool) -> tuple[Ordering, ...]:
+        """The total order."""
+        return (self.shape.files if of_files else self.shape.stored).ordering
+
+    @property
+    def is_as_published(self) -> bool:
+        """Whether the published files hold their rows in this order already."""
+        layout = self.source.layout
+        return self.cheap and not self.shape.order[0][1] and (layout.sorted_by_key or not layout.key)
+
     def bound(self, position: Position, *, of_files: bool) -> tuple[list[Any], list[str]]:
         """The position's values as the engine compares them, and their marks.
 
         Raises:
             UsageError: the position belongs to another query.
         """
-        if len(position.values) != len(self.order):
+        order = self.shape.order
+        if len(position.values) != len(order):
             raise UsageError("the position belongs to another query; start again without it")
         values, marks = [], []
-        for value, (name, _) in zip(position.values, self.order, strict=True):
+        for value, (name, _) in zip(position.values, order, strict=True):
             kind = "int64" if name is None else self.source.layout.types[name]
             read = form_of(kind).read
             try:
@@ -295,35 +366,80 @@ class PagePlan:
         return values, marks
 
 
-def plan_page(source: Source, view: DatasetView, query: Query) -> PagePlan:
+def _position(row: Row, places: tuple[int, ...]) -> Position:
+    return Position(tuple(row[place] for place in places))
+
+
+def json_texts(columns: tuple[str, ...], rows: Iterable[Row]) -> list[bytes]:
+    """Encoded rows as the texts of JSON objects."""
+    import orjson
+
+    return [orjson.dumps(dict(zip(columns, row, strict=True))) for row in rows]
+
+
+def plan_page(
+    source: Source, view: DatasetView, query: Query, shapes: dict[tuple[Any, ...], PageShape] | None = None
+) -> PagePlan:
     """Plan a page.
+
+    Args:
+        source: The version that is asked.
+        view: Who asks.
+        query: What is asked.
+        shapes: Those that were made before, of the same version; new ones are added.
+
+    Raises:
+        AccessDeniedError: the view refuses a column.
+        UsageError: the query asks for what cannot be.
+    """
+    # By identity, which costs nothing. The shape keeps its view alive, so nobody else can have its id.
+    name = (id(view), query.columns, query.sort, query.encoded, query.texts)
+    shape = None if shapes is None else shapes.get(name)
+    if shape is None or shape.view is not view:
+        shape = page_shape(source, view, query)
+        if shapes is not None:
+            if len(shapes) >= _MOST_SHAPES:
+                shapes.clear()
+            shapes[name] = shape
+    if query.where != EVERYTHING:
+        check_where(source, view, query.where)
+    if query.limit is not None and query.limit < 1:
+        raise UsageError(f"a limit of {query.limit} is refused; give 1 or more")
+    if query.after is not None and query.before is not None:
+        raise UsageError("a page goes on behind one position or in front of one, not both")
+    return PagePlan(shape, query)
+
+
+def page_shape(source: Source, view: DatasetView, query: Query) -> PageShape:
+    """What is the same for all pages of this selection and order.
 
     Raises:
         AccessDeniedError: the view refuses a column.
         UsageError: the query asks for what cannot be.
     """
     check_selected(source, view, query.columns)
-    check_where(source, view, query.where)
-    if query.limit is not None and query.limit < 1:
-        raise UsageError(f"a limit of {query.limit} is refused; give 1 or more")
-    if query.after is not None and query.before is not None:
-        raise UsageError("a page goes on behind one position or in front of one, not both")
     order = total_order(source, view, query.sort)
     by = [name for name, _ in order if name is not None]
     selected = (*query.columns, *(name for name in by if name not in query.columns))
     places = tuple(len(selected) if name is None else selected.index(name) for name, _ in order)
     natural: tuple[str | None, ...] = source.layout.key or (None,)
-    cheap = tuple(name for name, _ in order) == natural and len({down for _, down in order}) == 1
-    return PagePlan(
-        source,
-        view,
-        query,
-        reading_of(source, view, query.columns, encoded=query.encoded),
-        order,
-        selected,
-        places,
-        cheap,
+    return PageShape(
+        source=source,
+        view=view,
+        columns=query.columns,
+        reading=reading_of(source, view, query.columns, encoded=query.encoded or query.texts),
+        order=order,
+        selected=selected,
+        places=places,
+        cheap=tuple(name for name, _ in order) == natural and len({down for _, down in order}) == 1,
+        texts=query.texts and has_texts(source, view, query.columns),
     )
+
+
+def has_texts(source: Source, view: DatasetView, columns: tuple[str, ...]) -> bool:
+    """Whether the texts of the row store are what a view sees in these columns."""
+    layout = source.layout
+    return layout.texts and not view.masks and columns == tuple(layout.types)
 
 
 def total_order(
@@ -365,6 +481,7 @@ class LookupPlan:
         store: For the row store: one value of ``by`` at a time, in the order of the key.
         bound: The values of the view's own filter, which come after those of ``by``.
         indexed: Whether the row store finds them without reading everything.
+        texts: Whether the row store gives each row as its text.
     """
 
     source: Source
@@ -375,6 +492,7 @@ class LookupPlan:
     store: str
     bound: tuple[Any, ...]
     indexed: bool
+    texts: bool = False
 
     def key(self, values: Row) -> Row:
         """Values of the columns, as they are stored.
@@ -417,9 +535,9 @@ class LookupPlan:
 
 
 def plan_lookup(
-    source: Source, view: DatasetView, by: tuple[str, ...], columns: tuple[str, ...]
+    source: Source, view: DatasetView, by: tuple[str, ...], columns: tuple[str, ...], *, texts: bool = False
 ) -> LookupPlan:
-    """Plan looking rows up by the values of some columns.
+    """Plan looking rows up by the values of some columns; with ``texts``, for JSON.
 
     Raises:
         AccessDeniedError: the view refuses a column.
@@ -435,7 +553,8 @@ def plan_lookup(
             raise UsageError(f"column {name} is {layout.types[name]}; it cannot be looked up by")
     own = restriction(source, view, EVERYTHING, of_files=False)
     wanted = " and ".join(f"{layout.names[name]} = ?" for name in by)
-    chosen = stored_columns(source, columns, of_files=False) or ["1"]
+    stored_texts = texts and has_texts(source, view, columns)
+    chosen = [TEXT] if stored_texts else stored_columns(source, columns, of_files=False) or ["1"]
     order = ", ".join(layout.names[name] for name in layout.key) or ROW_NUMBER
     ordered = "" if by == layout.key else f" order by {order}"
     also = f" and {own.text}" if own.text else ""
@@ -444,7 +563,7 @@ def plan_lookup(
         view=view,
         by=by,
         columns=columns,
-        reading=reading_of(source, view, columns),
+        reading=reading_of(source, view, columns, encoded=texts),
         store=f"select {', '.join(chosen)} from {TABLE} where {wanted}{also}{ordered}",
         bound=own.values,
         indexed=any(
@@ -452,4 +571,5 @@ def plan_lookup(
             for index in (layout.key, *layout.indexes)
             if len(index) >= len(by)
         ),
+        texts=stored_texts,
     )

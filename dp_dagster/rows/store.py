@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.errors import StoreError, UsageError
 from dp_dagster.rows.layout import TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 # How many steps of SQLite's machine pass between two looks at the clock: about a millisecond.
@@ -23,6 +22,36 @@ _STATEMENTS = 512
 
 class TooSlowError(Exception):
     """The statement did not end within its time. Never leaves the package."""
+
+
+class _Watch:
+    """Asked by SQLite now and then whether the statement of a connection has gone on for too long."""
+
+    __slots__ = ("_deadline", "_left", "_seconds", "_watches")
+
+    def __init__(self) -> None:
+        self._watches = False
+        self._deadline = self._left = self._seconds = 0.0
+
+    def begin(self, seconds: float, steps: int | None) -> None:
+        self._seconds = seconds
+        self._deadline = 0.0
+        self._left = math.inf if steps is None else steps / _STEPS
+        self._watches = True
+
+    def end(self) -> None:
+        self._watches = False
+
+    def __call__(self) -> bool:
+        self._left -= 1
+        if not self._watches:
+            return False
+        # The thread's own time: what others took of the processor meanwhile says nothing of the statement.
+        now = time.thread_time()
+        if not self._deadline:
+            # Most statements end before their time is asked for, which costs as much as a row.
+            self._deadline = now + self._seconds
+        return self._left < 0 or now > self._deadline
 
 
 class StoreFile:
@@ -48,23 +77,28 @@ class StoreFile:
             raise self._failed(error) from error
         return found
 
-    def rows(self, sql: str, values: tuple[Any, ...], seconds: float) -> list[tuple[Any, ...]]:
+    def rows(
+        self, sql: str, values: tuple[Any, ...], seconds: float, steps: int | None = None
+    ) -> list[tuple[Any, ...]]:
         """All rows of a statement.
 
         Raises:
-            TooSlowError: it took longer than that many seconds.
+            TooSlowError: it took longer than that many seconds, or more steps of SQLite's machine.
             StoreError: the file is damaged.
         """
         connection = self._connection()
-        with self._deadline(connection, seconds):
-            try:
-                return connection.execute(sql, values).fetchall()
-            except sqlite3.OperationalError as error:
-                if "interrupted" in str(error):
-                    raise TooSlowError from None
-                raise self._failed(error) from error
-            except (sqlite3.Error, UnicodeError, OverflowError) as error:
-                raise self._failed(error) from error
+        watch: _Watch = self._local.watch
+        watch.begin(seconds, steps)
+        try:
+            return connection.execute(sql, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if "interrupted" in str(error):
+                raise TooSlowError from None
+            raise self._failed(error) from error
+        except (sqlite3.Error, UnicodeError, OverflowError) as error:
+            raise self._failed(error) from error
+        finally:
+            watch.end()
 
     def close(self) -> None:
         """Close all connections. Only when nobody asks any more."""
@@ -72,16 +106,6 @@ class StoreFile:
             for connection in self._open:
                 connection.close()
             self._open.clear()
-
-    @contextmanager
-    def _deadline(self, connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
-        # The thread's own time: what others took of the processor meanwhile says nothing of the statement.
-        end = time.thread_time() + seconds
-        connection.set_progress_handler(lambda: time.thread_time() > end, _STEPS)
-        try:
-            yield
-        finally:
-            connection.set_progress_handler(None, 0)
 
     def _connection(self) -> sqlite3.Connection:
         found: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -97,10 +121,13 @@ class StoreFile:
                 cached_statements=_STATEMENTS,
             )
             connection.execute(f"pragma mmap_size = {_MAPPED_BYTES}")
+            watch = _Watch()
+            connection.set_progress_handler(watch, _STEPS)
         except sqlite3.Error as error:
             raise self._failed(error) from error
         with self._guard:
             self._open.append(connection)
+        self._local.watch = watch
         self._local.connection = connection
         return connection
 

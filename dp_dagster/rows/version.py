@@ -15,6 +15,7 @@ from dp_dagster.rows.layout import TABLE
 from dp_dagster.rows.plans import (
     Source,
     check_where,
+    json_texts,
     plan_lookup,
     plan_page,
     restriction,
@@ -32,18 +33,19 @@ if TYPE_CHECKING:
     from dp_dagster.predicates.model import Predicate
     from dp_dagster.rows.export import Exports
     from dp_dagster.rows.files import FilesEngine
-    from dp_dagster.rows.plans import LookupPlan, PagePlan
+    from dp_dagster.rows.plans import LookupPlan, PagePlan, PageShape
     from dp_dagster.rows.query import Format, Page, Query, Row
     from dp_dagster.rows.store import StoreFile
 
 _LOG = logging.getLogger("dp_dagster.serving")
 _KEPT = 1024
 """How many plans, counts and slow statements are remembered."""
-_AT_ONCE_SECONDS = 0.004
-"""How long an event loop may be busy with one page; what takes longer goes to a thread."""
+_AT_ONCE_STEPS = 200_000
+"""How many steps of SQLite's machine an event loop may be busy with for one page, some milliseconds; what takes more
+goes to a thread. Steps and not time: how busy the machine is says nothing of the statement."""
 _AT_ONCE_ROWS = 1000
 _AT_ONCE_LOOKUPS = 100
-_TRY_AGAIN = 8
+_LONGEST_PAUSE = 7
 
 T = TypeVar("T")
 
@@ -59,6 +61,14 @@ class Limits:
 
     seconds: float = 30.0
     related_rows: int = 100_000
+
+
+@dataclass
+class _Slow:
+    """A statement that took the row store too many steps: how often it is not tried now, and was not before."""
+
+    left: int = 0
+    pause: int = 0
 
 
 class PublishedVersion:
@@ -95,7 +105,8 @@ class PublishedVersion:
         self._on_damage = on_damage
         self._lookups: dict[tuple[Any, ...], LookupPlan] = {}
         self._counts: dict[tuple[str, Predicate], int] = {}
-        self._slow: dict[str, int] = {}
+        self._slow: dict[str, _Slow] = {}
+        self._shapes: dict[tuple[Any, ...], PageShape] = {}
 
     # -- one row ---------------------------------------------------------------------------------------
 
@@ -121,19 +132,38 @@ class PublishedVersion:
                 self._damaged(store, error)
         return await self._in_thread(self.lookup, view, key, columns)
 
+    async def fetch_text(self, view: DatasetView, key: Row, columns: tuple[str, ...]) -> bytes | None:
+        """:meth:`fetch_row` as the text of a JSON object."""
+        plan = self._plan(view, self.key, columns, texts=True)
+        store = self.store
+        if store is not None:
+            try:
+                if plan.texts:
+                    found = store.row(plan.store, (*plan.key(key), *plan.bound))
+                    return None if found is None else bytes(found[0])
+                row = self._stored_row(store, plan, key)
+            except StoreError as error:
+                self._damaged(store, error)
+            else:
+                return None if row is None else json_texts(columns, [row])[0]
+        many = await self._in_thread(self._from_files, plan, [key], None)
+        return json_texts(columns, many[key])[0] if many else None
+
     def _stored_row(self, store: StoreFile, plan: LookupPlan, key: Row) -> Row | None:
         found = store.row(plan.store, (*plan.key(key), *plan.bound))
         if found is None:
             return None
         return plan.reading.row(found) if plan.columns else ()
 
-    def _plan(self, view: DatasetView, by: tuple[str, ...], columns: tuple[str, ...]) -> LookupPlan:
+    def _plan(
+        self, view: DatasetView, by: tuple[str, ...], columns: tuple[str, ...], *, texts: bool = False
+    ) -> LookupPlan:
         # By identity: views are kept, and hashing one costs more than the lookup. The plan keeps its view alive,
         # so nobody else can have its id.
-        name = (id(view), by, columns)
+        name = (id(view), by, columns, texts)
         plan = self._lookups.get(name)
         if plan is None or plan.view is not view:
-            plan = plan_lookup(self.source, view, by, columns)
+            plan = plan_lookup(self.source, view, by, columns, texts=texts)
             _remember(self._lookups, name, plan)
         return plan
 
@@ -219,38 +249,41 @@ class PublishedVersion:
 
     def page(self, view: DatasetView, query: Query) -> Page:
         """Rows in order, at most ``query.limit``."""
-        plan = plan_page(self.source, view, query)
-        page = self._stored_page(plan, self._limits.seconds)
+        plan = plan_page(self.source, view, query, self._shapes)
+        page = self._stored_page(plan)
         return self._page_from_files(plan) if page is None else page
 
     async def fetch_page(self, view: DatasetView, query: Query) -> Page:
         """:meth:`page`, for an event loop."""
         if query.limit is None or query.limit > _AT_ONCE_ROWS:
             return await self._in_thread(self.page, view, query)
-        plan = plan_page(self.source, view, query)
-        page = self._stored_page(plan, _AT_ONCE_SECONDS)
+        plan = plan_page(self.source, view, query, self._shapes)
+        page = self._stored_page(plan, _AT_ONCE_STEPS)
         return await self._in_thread(self._page_from_files, plan) if page is None else page
 
-    def _stored_page(self, plan: PagePlan, seconds: float) -> Page | None:
+    def _stored_page(self, plan: PagePlan, steps: int | None = None) -> Page | None:
         """The page from the row store; ``None`` where the files would be quicker."""
         store = self.store
         if store is None or not plan.cheap:
             return None
         sql = plan.sql(of_files=False)
-        failed = self._slow.get(sql.text, 0)
-        if failed and failed % _TRY_AGAIN:
-            self._slow[sql.text] = failed + 1
+        slow = self._slow.get(sql.text)
+        if slow is not None and slow.left:
+            slow.left -= 1
             return None
         try:
-            page = plan.page(store.rows(sql.text, sql.values, min(seconds, self._limits.seconds)))
+            page = plan.page(store.rows(sql.text, sql.values, self._limits.seconds, steps))
         except TooSlowError:
             # A filter that few rows pass: the row store would look at all of them one by one. The same filter with
-            # other values may be quick, so it is tried again now and then.
-            _remember(self._slow, sql.text, failed + 1)
+            # other values may be quick, so it is tried again, at first soon and then less often.
+            if slow is None:
+                _remember(self._slow, sql.text, _Slow())
+            else:
+                slow.left = slow.pause = min(2 * slow.pause + 1, _LONGEST_PAUSE)
         except StoreError as error:
             self._damaged(store, error)
         else:
-            if failed:
+            if slow is not None:
                 self._slow.pop(sql.text, None)
             return page
         return None
@@ -258,7 +291,7 @@ class PublishedVersion:
     def _page_from_files(self, plan: PagePlan) -> Page:
         sql = plan.sql(of_files=True)
         rows = self._engine.rows(sql.text, sql.values, self._limits.seconds)
-        return plan.page([_as_stored(row) for row in rows] if plan.may_hold_nan else rows)
+        return plan.page([_as_stored(row) for row in rows] if plan.may_hold_nan else rows, of_files=True)
 
     # -- counts ----------------------------------------------------------------------------------------
 
@@ -291,7 +324,7 @@ class PublishedVersion:
 
     def export(self, view: DatasetView, query: Query, form: Format) -> AsyncIterator[bytes]:
         """All rows as a stream of bytes in bounded memory."""
-        return self._exports.stream(self, plan_page(self.source, view, query), form)
+        return self._exports.stream(self, plan_page(self.source, view, query, self._shapes), form)
 
     def hands_out_files(self, view: DatasetView) -> bool:
         """Whether this view may have the published files as they are."""

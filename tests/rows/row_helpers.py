@@ -163,7 +163,7 @@ def published(
         path = folder / f"part-{number}.parquet"
         parquet.write_table(part, path)
         files.append(str(path))
-    layout = Layout(tuple(types.items()), key, tuple(files), indexes)
+    layout = Layout(tuple(types.items()), key, tuple(files), indexes, texts=True)
     target = folder / "store.db"
     build(target, layout)
     engine = FilesEngine(memory="512MB", spill=folder / "spill", threads=1)

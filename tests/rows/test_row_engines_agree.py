@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,6 +24,7 @@ from dp_dagster.predicates.conditions import operators_for
 from dp_dagster.predicates.expressions import to_polars
 from dp_dagster.predicates.model import EVERYTHING, AllOf, AnyOf, Condition, Negation, Predicate
 from dp_dagster.rows.query import Query, Sort
+from dp_dagster.rows.store import StoreFile, TooSlowError
 
 if TYPE_CHECKING:
     from row_helpers import Rows
@@ -281,3 +285,77 @@ def test_values_as_json_has_them(rows: Rows) -> None:
     for found in (rows.stored, rows.files):
         encoded = found.page(view, replace(query, encoded=True)).rows
         assert same(encoded, [tuple(encode(row).values()) for row in plain])
+
+
+def test_empty_texts(rows: Rows) -> None:
+    """They hold, begin and end with no other text, which is false and not unknown."""
+    for operator in ("contains", "starts_with", "ends_with"):
+        none_of = Negation(Condition("text", operator, "a"))
+        query = Query(("text",), where=AllOf((none_of, Condition("text", "le", ""))), limit=None)
+        found = rows.stored.page(rows.view(), query).rows
+        assert {row[0] for row in found} == {""}, operator
+        assert found == rows.files.page(rows.view(), query).rows
+
+
+def test_rows_as_texts(rows: Rows) -> None:
+    """Kept in the row store for whole views; made of values for all others. Always the same objects."""
+    masked = rows.view(masks={"text": "partial", "of decimal(38,2)": "null"})
+    sorts = ((), (Sort("id", descending=True),), (Sort("group"),))
+    for view, names, sort in product((rows.view(), masked), (rows.names, ("text", "id")), sorts):
+        query = Query(names, sort=sort, limit=7, positions=True)
+        encoded = rows.stored.page(view, replace(query, encoded=True))
+        objects = [dict(zip(names, row, strict=True)) for row in encoded.rows]
+        for found in (rows.stored, rows.files):
+            page = found.page(view, replace(query, texts=True))
+            assert not page.rows
+            assert same([orjson.loads(text) for text in page.texts], objects)
+            assert replace(page, texts=[]) == replace(encoded, rows=[])
+            if rows.stored.key:
+                keys = rows.stored.page(view, replace(query, columns=rows.stored.key)).rows
+                texts = [asyncio.run(found.fetch_text(view, key, names)) for key in keys]
+                assert [orjson.loads(text) for text in texts if text] == objects
+                nobody = tuple(COUNT if name == "id" else "B" for name in rows.stored.key)
+                assert asyncio.run(found.fetch_text(view, nobody, names)) is None
+
+
+def test_a_statement_that_takes_too_long_is_left_to_the_files_for_a_while(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only that one, and not for good: with other values it may be quick."""
+    asked: list[int] = []
+    store = rows.stored.store
+    assert store is not None
+    is_slow = True
+
+    def answer(sql: str, values: tuple[Any, ...], seconds: float, steps: int | None) -> list[Any]:
+        asked.append(steps or 0)
+        if is_slow:
+            raise TooSlowError
+        return StoreFile.rows(store, sql, values, seconds, steps)
+
+    monkeypatch.setattr(store, "rows", answer)
+    query = Query(("id",), where=Condition("group", "eq", "B"), limit=5)
+
+    def tries(count: int) -> int:
+        asked.clear()
+        for _ in range(count):
+            assert len(asyncio.run(rows.stored.fetch_page(rows.view(), query)).rows) == 5
+        return len(asked)
+
+    # At once again, then after one, after three and ever after seven that went to the files.
+    assert [tries(count) for count in (1, 1, 2, 4, 8, 8)] == [1] * 6
+    is_slow = False
+    assert tries(8) == 1
+    assert tries(3) == 3
+    assert min(asked) > 0
+
+
+def test_steps_of_a_statement_are_bounded(rows: Rows) -> None:
+    store = rows.stored.store
+    assert store is not None
+    endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"
+    with pytest.raises(TooSlowError):
+        store.rows(endless, (), 60.0, 200_000)
+    with pytest.raises(TooSlowError):
+        store.rows(endless, (), 0.01)
+    assert store.rows("select 1", (), 60.0, 1) == [(1,)]

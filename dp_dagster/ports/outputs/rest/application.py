@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import orjson
 
@@ -84,7 +84,7 @@ class _Prepared:
     encode: Callable[[tuple[Any, ...]], dict[str, Any]]
     tag: str
     row_headers: Headers
-    encoders: dict[tuple[str, ...], Callable[[tuple[Any, ...]], dict[str, Any]]] = field(default_factory=dict)
+    head: bytes
 
     @classmethod
     def of(cls, version: ServedVersion, view: DatasetView) -> _Prepared:
@@ -107,18 +107,8 @@ class _Prepared:
                 (b"dataset-version", str(version.version).encode()),
                 *_PRIVATE,
             ),
+            orjson.dumps({"version": version.version, "published_at": _written(version)})[:-1],
         )
-
-    def encoder(self, names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], dict[str, Any]]:
-        if names == self.names:
-            return self.encode
-        found = self.encoders.get(names)
-        if found is None:
-            if len(self.encoders) >= _MOST_PREPARED:
-                self.encoders.clear()
-            found = row_encoder([self.readable.columns[name] for name in names], self.view.masks)
-            self.encoders[names] = found
-        return found
 
 
 class RestApplication:
@@ -239,13 +229,13 @@ class RestApplication:
             for name, segment in zip(key_columns, segments, strict=True)
         )
         exchange.columns = names
-        row = await version.fetch_row(exchange.view, key, names)
-        if row is None:
+        text = await version.fetch_text(exchange.view, key, names)
+        if text is None:
             detail = f"no row has that {', '.join(key_columns)}"
             read = (("Dataset-Version", str(version.version)),)
             raise RequestError(Problem(404, "no-such-row", detail, "path", headers=read))
         exchange.rows = 1
-        return Whole(200, prepared.row_headers, orjson.dumps(prepared.encoder(names)(row)))
+        return Whole(200, prepared.row_headers, text)
 
     def _no_such_address(self, key: tuple[str, ...]) -> RequestError:
         if not key:
@@ -296,7 +286,7 @@ class RestApplication:
             limit=limit,
             after=cursor.position if cursor and not cursor.backward else None,
             before=cursor.position if cursor and cursor.backward else None,
-            encoded=form.name == "json",
+            texts=form.name == "json",
         )
         asked = {*columns_of(query.where), *(one.column for one in query.sort)} - set(query.columns)
         exchange.columns = (*query.columns, *sorted(asked))
@@ -309,7 +299,7 @@ class RestApplication:
         if limit is None:
             return await self._export(exchange, prepared, query, form, headers)
         page = await prepared.version.fetch_page(exchange.view, query)
-        exchange.rows = len(page.rows)
+        exchange.rows = len(page.texts if query.texts else page.rows)
         links = self._links(parameters, prepared, page, cursor)
         if links:
             headers = (
@@ -318,15 +308,8 @@ class RestApplication:
             )
         if form.name != "json":
             return await self._export(exchange, prepared, query, form, headers, rows=len(page.rows))
-        names = query.columns
-        body = orjson.dumps(
-            {
-                "version": prepared.version.version,
-                "published_at": _published_at(prepared),
-                "data": [dict(zip(names, row, strict=True)) for row in page.rows],
-                "links": {"next": links.get("next"), "previous": links.get("prev")},
-            }
-        )
+        beside = orjson.dumps({"next": links.get("next"), "previous": links.get("prev")})
+        body = b'%b,"data":[%b],"links":%b}' % (prepared.head, b",".join(page.texts), beside)
         return Whole(200, (_JSON, *headers), body)
 
     def _binding(self, parameters: Parameters, view: DatasetView) -> bytes:
@@ -353,14 +336,11 @@ class RestApplication:
         binding = self._binding(parameters, prepared.view)
         backward = cursor is not None and cursor.backward
         links: dict[str, str] = {}
+        kept = parameters.text
 
         def link(name: str, position: Position, *, back: bool) -> None:
             text = self._cursors.write(binding, Cursor(prepared.version.version, position, back))
-            kept = {
-                name: value for name, value in parameters.options.items() if name not in ("cursor", "as_of")
-            }
-            query = urlencode([*parameters.filters, *kept.items(), ("cursor", text)])
-            links[name] = f"{self._port.path}?{query}"
+            links[name] = f"{self._port.path}?{kept}{'&' if kept else ''}cursor={text}"
 
         if backward or page.has_more:
             link("next", page.last, back=False)
@@ -389,8 +369,7 @@ class RestApplication:
         # What is wrong with the query shows before the first byte, while there is still a status to choose.
         first, last = await anext(chunks, b""), b""
         if form.name == "json":
-            head = {"version": version.version, "published_at": _published_at(prepared)}
-            first = orjson.dumps(head)[:-1] + b',"data":' + first
+            first = prepared.head + b',"data":' + first
             last = b',"links":{"next":null,"previous":null}}'
         name = f"{self._port.dataset}-v{version.version}.{_ENDINGS[form.name]}"
         disposition = (b"content-disposition", f'inline; filename="{name}"'.encode())
@@ -530,7 +509,11 @@ def _headers(prepared: _Prepared, tag: str) -> Headers:
 
 
 def _published_at(prepared: _Prepared) -> str:
-    return prepared.version.published_at.isoformat(timespec="microseconds")
+    return _written(prepared.version)
+
+
+def _written(version: ServedVersion) -> str:
+    return version.published_at.isoformat(timespec="microseconds")
 
 
 def _tags(header: str) -> set[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlencode
 
 from dp_dagster.contracts.literals import is_nested
 from dp_dagster.ports.problems import Problem, RequestError
@@ -42,6 +42,9 @@ OPERATOR_NAMES: dict[str, Operator] = {
 }
 """Operators as requests write them, in brackets behind the column: ``amount[gte]=100``."""
 
+_OF_ONE_PAGE = frozenset({"cursor", "as_of"})
+# What may stand between < and > in a header as it is.
+_HARMLESS = re.compile(rb"[A-Za-z0-9._~%=&:*!$@/-]*")
 _NAMES = {operator: name for name, operator in OPERATOR_NAMES.items()}
 _MOST_PARAMETERS = 100
 _LONGEST_QUERY = 16_384
@@ -51,10 +54,26 @@ _UNESCAPED_PLUS = re.compile(r"(?<=\d) (?=\d{2}:?\d{2}$)")
 
 @dataclass(frozen=True)
 class Parameters:
-    """A query as text: options by name, and filters as they stand."""
+    """A query as text: options by name, and filters as they stand.
+
+    Attributes:
+        options: By name.
+        filters: Names and values.
+        kept: The query as it was written, without what says where a page begins.
+    """
 
     options: Mapping[str, str] = field(default_factory=dict)
     filters: tuple[tuple[str, str], ...] = ()
+    kept: tuple[bytes, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The query without what says where a page begins, for the address of another page."""
+        written = b"&".join(self.kept).replace(b"[", b"%5B").replace(b"]", b"%5D")
+        if _HARMLESS.fullmatch(written):
+            return written.decode()
+        options = [(name, value) for name, value in self.options.items() if name not in _OF_ONE_PAGE]
+        return urlencode([*self.filters, *options])
 
     @property
     def binding(self) -> str:
@@ -80,14 +99,18 @@ def read_parameters(query: bytes, known: Collection[str] = OPTIONS) -> Parameter
     if len(query) > _LONGEST_QUERY:
         detail = f"the query is longer than {_LONGEST_QUERY} bytes"
         raise RequestError(Problem(414, "query-too-long", detail, fix="ask for less"))
-    parts = [part for part in query.split(b"&") if part]
+    parts = [part for part in query.replace(b"+", b" ").split(b"&") if part]
     if len(parts) > _MOST_PARAMETERS:
         detail = f"the query has more than {_MOST_PARAMETERS} parameters"
         raise RequestError(Problem(400, "too-many-parameters", detail))
     options: dict[str, str] = {}
     filters: list[tuple[str, str]] = []
+    kept: list[bytes] = []
     for part in parts:
-        name, _, value = (decoded(one, "the query") for one in part.replace(b"+", b" ").partition(b"="))
+        written, _, value_written = part.partition(b"=")
+        name, value = decoded(written, "the query"), decoded(value_written, "the query")
+        if name not in _OF_ONE_PAGE:
+            kept.append(part)
         if name not in OPTIONS:
             filters.append((name, value))
         elif name not in known:
@@ -105,7 +128,7 @@ def read_parameters(query: bytes, known: Collection[str] = OPTIONS) -> Parameter
             raise RequestError(Problem(400, "repeated-parameter", detail, name, fix="say it once"))
         else:
             options[name] = value
-    return Parameters(options, tuple(filters))
+    return Parameters(options, tuple(filters), tuple(kept))
 
 
 def decoded(text: bytes, where: str) -> str:
@@ -115,7 +138,7 @@ def decoded(text: bytes, where: str) -> str:
         RequestError: it is not UTF-8.
     """
     try:
-        return unquote_to_bytes(text).decode()
+        return (unquote_to_bytes(text) if b"%" in text else text).decode()
     except UnicodeDecodeError:
         raise RequestError(
             Problem(400, "not-utf-8", f"{where} is not UTF-8", fix="percent-encode UTF-8 bytes")

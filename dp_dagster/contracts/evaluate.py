@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from dp_dagster.contracts.beside import Beside, taken_rows
 from dp_dagster.contracts.comparisons import holds, in_words
 from dp_dagster.contracts.custom import CustomChecks
 from dp_dagster.contracts.plan import RowPlan, plan_rows
@@ -60,6 +61,7 @@ def evaluate(
     product_root: Path,
     sample_size: int = 5,
     others: Mapping[str, Sequence[str]] | None = None,
+    beside: Beside | None = None,
 ) -> Evaluation:
     """Evaluate all rules of a contract over Parquet files.
 
@@ -69,12 +71,16 @@ def evaluate(
         product_root: The product's folder, for checks that only pandera can run.
         sample_size: How many failing rows to show for each broken rule.
         others: Parquet files of the datasets that rules refer to, by the names that the contract calls them.
+        beside: Files of the same table that stay as they are, where the candidate is a part of it.
 
     Raises:
         StoreError: A file cannot be read.
         UsageError: There are no files.
     """
-    return _Evaluator(contract, open_source(files), product_root, sample_size, others or {}).run()
+    source = open_source(files)
+    return _Evaluator(
+        contract, source, product_root, sample_size, others or {}, beside=beside or Beside()
+    ).run()
 
 
 class _Evaluator:
@@ -85,10 +91,14 @@ class _Evaluator:
         product_root: Path,
         sample_size: int,
         others: Mapping[str, Sequence[str]],
+        *,
+        beside: Beside,
     ) -> None:
         self.contract = contract
         self.others = others
         self.source = source
+        self.beside = beside
+        self.whole = open_source([*beside.files, *source.files]) if beside.files else source
         self.sample_size = sample_size
         self.custom = CustomChecks(contract, product_root)
         self.findings: SchemaFindings = judge_schema(contract, source)
@@ -105,7 +115,9 @@ class _Evaluator:
     def run(self) -> Evaluation:
         counts = self._counts()
         if self.frame is not None:
-            self.repeated = listed_rows(self.contract, self.plan, self.frame, self.source.rows, self.others)
+            self.repeated = listed_rows(
+                self.contract, self.plan, self.frame, self.source.rows, self.others, beside=self.beside
+            )
             counts |= {rule_id: rows.height for rule_id, rows in self.repeated.items()}
         by_id = {result.rule_id: result for result in self.findings.results}
         results = tuple(by_id.get(rule.id) or self._result(rule, counts) for rule in self.contract.rules)
@@ -113,9 +125,26 @@ class _Evaluator:
 
     def _counts(self) -> dict[str, int]:
         """Failing rows of each planned rule. Rules that turn out to raise move to the plan's obstacles."""
-        masks = self.plan.masks
-        if not masks or self.frame is None:
+        if not self.plan.masks or self.frame is None:
             return {}
+        return self._counts_of_candidate(self.plan.masks) | self._counts_of_whole()
+
+    def _counts_of_whole(self) -> dict[str, int]:
+        """Failing rows of rules about the table, where the candidate is a part of it."""
+        measured = {
+            rule.id: self.plan.masks[rule.id]
+            for rule in self.contract.rules
+            if rule.kind == "measure" and rule.id in self.plan.masks
+        }
+        if not measured or not self.beside.files:
+            return {}
+        import polars as pl
+
+        counted = self.whole.frame().select(mask.alias(name) for name, mask in measured.items())
+        row = counted.select(pl.all().sum()).collect(engine="streaming").row(0, named=True)
+        return {name: int(row[name] or 0) for name in measured}
+
+    def _counts_of_candidate(self, masks: dict[str, pl.Expr]) -> dict[str, int]:
         import polars as pl
 
         try:
@@ -210,21 +239,21 @@ class _Evaluator:
         return self._not_evaluated(rule, rule.params["reason"])
 
     def _row_count(self, rule: Rule) -> RuleResult:
-        problem = row_count_problem(rule, self.source.rows)
+        problem = row_count_problem(rule, self.whole.rows)
         return RuleResult(rule.id, rule.severity, rule.level, int(bool(problem)), reason=problem)
 
     def _measure(self, rule: Rule, counts: Mapping[str, int]) -> RuleResult:
         if rule.id in self.plan.obstacles:
             return self._not_evaluated(rule, self.plan.obstacles[rule.id])
         # What is not counted apart are the rows themselves, and nothing on a column that may be absent and is.
-        uncounted = 0 if rule.id in self.plan.vacuous else self.source.rows
-        problem = measure_problem(rule, counts.get(rule.id, uncounted), self.source.rows)
+        uncounted = 0 if rule.id in self.plan.vacuous else self.whole.rows
+        problem = measure_problem(rule, counts.get(rule.id, uncounted), self.whole.rows)
         return RuleResult(rule.id, rule.severity, rule.level, int(bool(problem)), reason=problem)
 
     def _query(self, rule: Rule) -> RuleResult:
         from dp_dagster.contracts.sql_rules import ask
 
-        outcome = ask(rule.params, self.source.files)
+        outcome = ask(rule.params, self.whole.files)
         return RuleResult(
             rule.id, rule.severity, rule.level, int(outcome.failed), outcome.evaluated, outcome.reason
         )
@@ -238,7 +267,7 @@ class _Evaluator:
             return RuleResult(
                 rule.id, rule.severity, rule.level, 0, reason="the column is optional and absent"
             )
-        outcome = self.custom.run(rule, self.source.frame(), self.sample_size)
+        outcome = self.custom.run(rule, self.whole.frame(), self.sample_size)
         return RuleResult(
             rule.id,
             rule.severity,
@@ -260,18 +289,32 @@ def listed_rows(
     frame: pl.LazyFrame,
     rows: int,
     others: Mapping[str, Sequence[str]],
+    *,
+    beside: Beside,
 ) -> dict[str, pl.DataFrame]:
     """The failing rows of the rules that compare rows with other rows, by rule id.
 
     Rules that turn out to have nothing to compare with move to the plan's obstacles.
     """
-    found = {
-        rule.id: repeated_rows(frame, rule.columns, rows, null_ignored=ignores_null(rule))
-        for rule in plan.unique
-    }
+    import polars as pl
+
+    stays, staying = beside.frame(), beside.rows()
+    found = {}
+    for rule in plan.unique:
+        ignored = ignores_null(rule)
+        if stays is not None and rule.kind == "measure":
+            # A number of the whole table: nobody asks which rows they are.
+            both = pl.concat([one.select(list(rule.columns)) for one in (stays, frame)])
+            found[rule.id] = repeated_rows(both, rule.columns, staying + rows, null_ignored=ignored)
+            continue
+        repeated = repeated_rows(frame, rule.columns, rows, null_ignored=ignored)
+        if stays is not None and beside.meets(rule.columns):
+            taken = taken_rows(frame, stays, rule.columns, null_ignored=ignored)
+            repeated = pl.concat([repeated, taken]).unique().sort(ROW)
+        found[rule.id] = repeated
     for rule in plan.references:
         try:
-            found[rule.id] = dangling_rows(contract, rule, frame, others)
+            found[rule.id] = dangling_rows(contract, rule, frame, others, stays)
         except MissingReferenceError as error:
             plan.obstacles[rule.id] = str(error)
     return found

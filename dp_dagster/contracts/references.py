@@ -19,7 +19,11 @@ class MissingReferenceError(Exception):
 
 
 def dangling_rows(
-    contract: Contract, rule: Rule, frame: pl.LazyFrame, others: Mapping[str, Sequence[str]]
+    contract: Contract,
+    rule: Rule,
+    frame: pl.LazyFrame,
+    others: Mapping[str, Sequence[str]],
+    beside: pl.LazyFrame | None = None,
 ) -> pl.DataFrame:
     """The rows whose values the other dataset does not have.
 
@@ -30,6 +34,7 @@ def dangling_rows(
         rule: Of kind ``reference``.
         frame: The candidate.
         others: Parquet files of other datasets, by the names that contracts call them.
+        beside: What stays beside the candidate: rows may refer to it, too, where they refer to their own table.
 
     Returns:
         One column, :data:`~.source.ROW`, in rising order.
@@ -43,7 +48,8 @@ def dangling_rows(
     columns: list[str] = rule.params["columns"]
     names = [f"__dp_key_{number}" for number in range(len(columns))]
     if target == contract.name:
-        known = frame.select(pl.col(column).alias(name) for column, name in zip(columns, names, strict=True))
+        table = frame if beside is None else pl.concat([frame.select(columns), beside.select(columns)])
+        known = table.select(pl.col(column).alias(name) for column, name in zip(columns, names, strict=True))
     else:
         if not others.get(target):
             raise MissingReferenceError(f"dataset {target} has published nothing yet")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import tempfile
 import weakref
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from dp_dagster.contracts.beside import Beside
 from dp_dagster.contracts.custom import CustomChecks
 from dp_dagster.contracts.evaluate import Evaluation, evaluate, listed_rows
 from dp_dagster.contracts.phrases import phrase
@@ -22,7 +24,6 @@ from dp_dagster.errors import ContractError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     import polars as pl
     import pyarrow as pa
@@ -99,11 +100,12 @@ class FailingRows:
 def split(
     contract: Contract,
     files: Sequence[str],
-    accepted: Path,
+    accepted: Path | Sequence[Path],
     *,
     product_root: Path,
     evaluation: Evaluation | None = None,
     others: Mapping[str, Sequence[str]] | None = None,
+    beside: Beside | None = None,
 ) -> SplitResult:
     """Write the rows that keep all rules of severity ``error``, and set the others aside.
 
@@ -114,10 +116,11 @@ def split(
     Args:
         contract: The contract.
         files: The candidate's Parquet files, in order.
-        accepted: The Parquet file to write.
+        accepted: The Parquet file to write; or one for each of ``files``, for the good rows of each.
         product_root: The product's folder, for checks that only pandera can run.
         evaluation: Of the same contract and files, if it is at hand.
         others: As for :func:`~.evaluate.evaluate`.
+        beside: As for :func:`~.evaluate.evaluate`.
 
     Raises:
         ContractError: A rule of single rows at severity ``error`` cannot be evaluated, so nobody can say which
@@ -127,7 +130,7 @@ def split(
     import pyarrow as pa
 
     evaluation = evaluation or evaluate(
-        contract, files, product_root=product_root, sample_size=0, others=others
+        contract, files, product_root=product_root, sample_size=0, others=others, beside=beside
     )
     unknown = [
         r for r in evaluation.results if r.level == "row" and r.severity == "error" and not r.evaluated
@@ -136,7 +139,9 @@ def split(
         raise ContractError(
             f"rule {unknown[0].rule_id} was not evaluated ({unknown[0].reason}): rows cannot be split"
         )
-    marked = _Marked(contract, open_source(files), product_root, evaluation, others or {})
+    marked = _Marked(
+        contract, open_source(files), product_root, evaluation, others or {}, beside=beside or Beside()
+    )
     rejected = 0
     # Closed when the result is dropped; without a name, so nothing is left behind by a killed process.
     spill: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the result
@@ -145,7 +150,7 @@ def split(
             for batch in marked.failing_batches():
                 rejected += batch.num_rows
                 writer.write_batch(batch)
-        marked.write_accepted(accepted)
+        marked.write_accepted([accepted] if isinstance(accepted, Path) else list(accepted))
     except BaseException:
         spill.close()
         raise
@@ -162,6 +167,7 @@ def failing_rows(
     limit: int,
     evaluation: Evaluation | None = None,
     others: Mapping[str, Sequence[str]] | None = None,
+    beside: Beside | None = None,
 ) -> FailingRows:
     """The first failing rows of a candidate that is held, to look at.
 
@@ -172,14 +178,17 @@ def failing_rows(
         limit: At most so many rows.
         evaluation: Of the same contract and files, if it is at hand.
         others: As for :func:`~.evaluate.evaluate`.
+        beside: As for :func:`~.evaluate.evaluate`.
 
     Returns:
         Rows that break rules of severity ``error`` that could be evaluated.
     """
     evaluation = evaluation or evaluate(
-        contract, files, product_root=product_root, sample_size=0, others=others
+        contract, files, product_root=product_root, sample_size=0, others=others, beside=beside
     )
-    marked = _Marked(contract, open_source(files), product_root, evaluation, others or {})
+    marked = _Marked(
+        contract, open_source(files), product_root, evaluation, others or {}, beside=beside or Beside()
+    )
     batches = tuple(marked.failing_batches(limit))
     kept = sum(batch.num_rows for batch in batches)
     return FailingRows(kept, evaluation.rejected > kept, batches)
@@ -195,6 +204,8 @@ class _Marked:
         product_root: Path,
         evaluation: Evaluation,
         others: Mapping[str, Sequence[str]],
+        *,
+        beside: Beside,
     ) -> None:
         self.source = source
         broken = {r.rule_id for r in evaluation.results if r.level == "row" and r.evaluated and r.failures}
@@ -206,7 +217,7 @@ class _Marked:
         self.masks = {rule.id: self.plan.masks[rule.id] for rule in self.rules if rule not in listed}
         self.plan.unique = [rule for rule in listed if rule.kind == "unique"]
         self.plan.references = [rule for rule in listed if rule.kind == "reference"]
-        self.repeated = listed_rows(contract, self.plan, source.frame(), source.rows, others)
+        self.repeated = listed_rows(contract, self.plan, source.frame(), source.rows, others, beside=beside)
         if lost := [self.plan.obstacles[rule.id] for rule in listed if rule.id not in self.repeated]:
             raise ContractError(f"rows cannot be split: {lost[0]}")
 
@@ -216,19 +227,31 @@ class _Marked:
         masks = [mask.fill_null(value=False) for mask in self.masks.values()]
         return pl.any_horizontal(masks) if masks else pl.lit(value=False)
 
-    def write_accepted(self, file: Path) -> None:
+    def write_accepted(self, targets: Sequence[Path]) -> None:
+        """Write the good rows: into one file, or those of each file into one of its own."""
+        if len(targets) == 1:
+            self._write_accepted(self.source, 0, targets[0])
+            return
+        first = 0
+        for file, target in zip(self.source.files, targets, strict=True):
+            source = open_source([file])
+            self._write_accepted(source, first, target)
+            first += source.rows
+
+    def _write_accepted(self, source: Source, first: int, target: Path) -> None:
+        """Write the good rows of files whose rows are numbered from ``first`` on."""
         import polars as pl
 
-        frame = self.source.frame()
+        frame = source.frame()
         if self.repeated:
             repeated = pl.concat(list(self.repeated.values())).unique()
             frame = (
-                frame.with_row_index(ROW)
+                frame.with_row_index(ROW, offset=first)
                 .join(repeated.lazy(), on=ROW, how="anti", maintain_order="left")
                 .drop(ROW)
             )
         frame.filter(~self._any_mask()).sink_parquet(
-            file, compression="snappy", row_group_size=_ROW_GROUP_ROWS, maintain_order=True
+            target, compression="snappy", row_group_size=_ROW_GROUP_ROWS, maintain_order=True
         )
 
     def failing_batches(self, limit: int | None = None) -> Iterator[pa.RecordBatch]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from dp_dagster.contracts.model import Column
 from dp_dagster.errors import PublicationRefusedError, StoreError, UsageError
 from dp_dagster.storage.documents import read_document, write_document
+from dp_dagster.storage.partitions import FILE_NAME, file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from dp_dagster.storage.location import TableLocation
 
-_FILE_NAME = re.compile(r"part-[0-9a-f]{32}\.parquet")
 _CANDIDATE_ID = re.compile(r"[0-9a-f]{32}")
 _FORMAT = 1
 
@@ -57,6 +57,8 @@ class Candidate:
         created_at: UTC, ISO 8601.
         hash: SHA-256 over sizes and checksums of the files, names left out: equal bytes, equal hash.
         columns: As the files' footers say.
+        replaces: Keys of the partitions that the files take the place of, whatever these held; all other files of the
+            table stay. ``None``: the files take the place of the whole table.
     """
 
     id: str
@@ -68,6 +70,7 @@ class Candidate:
     created_at: str
     hash: str
     columns: tuple[Column, ...]
+    replaces: tuple[str, ...] | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -78,25 +81,40 @@ class Candidate:
 class Draft:
     """A candidate in the making. Begin files with :meth:`new_file`, then :meth:`seal` or :meth:`discard`."""
 
-    def __init__(self, location: TableLocation, run_id: str, base_version: int | None) -> None:
+    def __init__(
+        self,
+        location: TableLocation,
+        run_id: str,
+        base_version: int | None,
+        replaces: Iterable[str] | None = None,
+    ) -> None:
         self.id = uuid.uuid4().hex
         self.location = location
         self.run_id = run_id
         self.base_version = base_version
+        self.replaces = None if replaces is None else tuple(sorted(set(replaces)))
         self._created_at = datetime.now(UTC).isoformat()
         self._names: list[str] = []
         self._sealed = False
 
-    def new_file(self) -> Path:
+    def new_file(self, partition: str | None = None, made_from: str = "") -> Path:
         """Register one more Parquet file and return the path at which to write it.
 
+        Args:
+            partition: Key of the partition that it holds, for a table that has partitions.
+            made_from: What the partition's rows are made from: 16 hexadecimal digits.
+
         Raises:
-            UsageError: the draft is already sealed.
+            UsageError: the draft is already sealed, or the candidate does not replace this partition.
             StoreError: the table's folder cannot be written.
         """
         if self._sealed:
             raise UsageError(f"candidate {self.id} of {self.location} is sealed; begin a new draft")
-        name = f"part-{uuid.uuid4().hex}.parquet"
+        if self.replaces is not None and partition not in self.replaces:
+            raise UsageError(
+                f"candidate {self.id} of {self.location} replaces {', '.join(self.replaces)}, not {partition}"
+            )
+        name = file_name(partition, made_from)
         self._names.append(name)
         self._register(WRITING, {"files": [{"path": name} for name in self._names]})
         try:
@@ -125,6 +143,7 @@ class Draft:
             created_at=self._created_at,
             hash=hash_of(files),
             columns=columns,
+            replaces=self.replaces,
         )
         self._sealed = True
         self._register(
@@ -155,6 +174,7 @@ class Draft:
                 "state": state,
                 "run_id": self.run_id,
                 "base_version": self.base_version,
+                "replaces": self.replaces,
                 "created_at": self._created_at,
                 **facts,
             },
@@ -193,7 +213,7 @@ class Registered:
         """
         names = tuple(str(file["path"]) for file in self._content["files"])
         for name in names:
-            if not _FILE_NAME.fullmatch(name):
+            if not FILE_NAME.fullmatch(name):
                 raise StoreError(
                     f"{self._path} is damaged: {name!r} is not a candidate's file; remove the record"
                 )
@@ -222,7 +242,13 @@ class Registered:
             created_at=content["created_at"],
             hash=content["hash"],
             columns=tuple(Column(**column) for column in content["columns"]),
+            replaces=None if content.get("replaces") is None else tuple(content["replaces"]),
         )
+
+    def file(self, name: str) -> CandidateFile | None:
+        """What is on record of one of its files; ``None`` where it was never sealed."""
+        found = (CandidateFile(**file) for file in self._content["files"] if len(file) > 1)
+        return next((file for file in found if file.path == name), None)
 
     def mark(self, state: str, **facts: Any) -> None:
         """Put a new state on record."""

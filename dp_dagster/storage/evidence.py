@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dp_dagster.errors import PublicationRefusedError, StoreError
-from dp_dagster.storage.candidate import examine, hash_of, read_footers
+from dp_dagster.storage.candidate import PUBLISHED, examine, hash_of, read_footers
 
 if TYPE_CHECKING:
     from dp_dagster.contracts.verdict import Verdict
-    from dp_dagster.storage.candidate import Candidate
+    from dp_dagster.storage.candidate import Candidate, CandidateFile, Registry
+    from dp_dagster.storage.snapshot import Snapshot
 
 
 def prove(candidate: Candidate, verdict: Verdict | None, contract_hash: str | None) -> None:
@@ -69,3 +70,38 @@ def _check_unchanged(candidate: Candidate, what: str) -> None:
     counts, columns = read_footers(candidate.location, [file.path for file in candidate.files])
     if counts != [file.rows for file in candidate.files] or columns != candidate.columns:
         raise PublicationRefusedError(f"{what} was altered after it was written; write it again")
+
+
+def check_as_published(version: Snapshot, registry: Registry) -> None:
+    """See that a version's files still hold the bytes that were published.
+
+    Raises:
+        StoreError: they do not, or one is gone.
+    """
+    expected = version.metadata.get("dp.files_hash")
+    if expected is None:  # an append names only the files that it added
+        return
+    location = version.location
+    files, _ = examine(location, [name.rpartition("/")[2] for name in version.files])
+    if "dp.rows_added" in version.metadata:
+        # The commit hashes what it added; what stayed is on record with the candidates that it came with.
+        known = _recorded(registry)
+        is_same = all(known.get(file.path) == file for file in files)
+    else:
+        is_same = hash_of(files) == expected
+    if not is_same:
+        raise StoreError(
+            f"{location} version {version.version} no longer holds the bytes that were published; "
+            "choose another version"
+        )
+
+
+def _recorded(registry: Registry) -> dict[str, CandidateFile]:
+    """All files of published candidates, by name."""
+    return {
+        file.path: file
+        for record in registry.all()
+        if record.state == PUBLISHED
+        for name in record.names()
+        if (file := record.file(name)) is not None
+    }

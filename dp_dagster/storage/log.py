@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema
-    from deltalake.transaction import AddAction
+    from deltalake.transaction import AddAction, RemoveAction
 
     from dp_dagster.contracts.model import Column
     from dp_dagster.storage.candidate import CandidateFile
@@ -55,11 +55,16 @@ class Commit:
 
 @dataclass(frozen=True)
 class State:
-    """Active files (names in the table's folder), rows and columns at one version."""
+    """Active files (names in the table's folder), rows and columns at one version.
+
+    ``counts`` and ``times`` are the rows of each file, and when it was committed, in milliseconds.
+    """
 
     files: tuple[str, ...]
     rows: int
     columns: tuple[Column, ...]
+    counts: tuple[int, ...] = ()
+    times: tuple[int, ...] = ()
 
 
 class View:
@@ -108,7 +113,13 @@ class View:
             raise StoreError(
                 f"{self._location} version {self.version} holds files that dp_dagster did not commit"
             )
-        return State(tuple(names), sum(counts), columns_of_delta(self.table.schema().to_json()))
+        return State(
+            tuple(names),
+            sum(counts),
+            columns_of_delta(self.table.schema().to_json()),
+            tuple(counts),
+            tuple(actions.column("modification_time").to_pylist()),
+        )
 
 
 class Log:
@@ -154,7 +165,7 @@ class Log:
         files: Sequence[CandidateFile],
         columns: Sequence[Column],
         *,
-        replace: bool,
+        removes: Sequence[str] | None,
         mark: str,
         metadata: Mapping[str, str],
     ) -> int:
@@ -164,7 +175,7 @@ class Log:
             expected: The log as the caller knows it; ``None`` makes the table, its first files included.
             files: Must lie in the table's folder.
             columns: What the files hold.
-            replace: Whether the files replace all others; else they are added to them.
+            removes: Active files that go in the same commit; all others stay. ``None``: all of them go.
             mark: Unique; tells later whether this commit landed.
             metadata: Entries of the commit.
 
@@ -185,8 +196,9 @@ class Log:
             expected.version,
             mark,
             lambda: table.create_write_transaction(
-                [_add(file) for file in files],
-                "overwrite" if replace else "append",
+                # Removals of our own go with "append" only; "overwrite" removes all by itself.
+                [*(_remove(name) for name in removes or ()), *(_add(file) for file in files)],
+                "overwrite" if removes is None else "append",
                 schema,
                 [],
                 commit_properties=properties,
@@ -330,6 +342,14 @@ def _add(file: CandidateFile) -> AddAction:
         modification_time=int(time.time() * 1000),
         data_change=True,
         stats=json.dumps({"numRecords": file.rows}),
+    )
+
+
+def _remove(name: str) -> RemoveAction:
+    from deltalake.transaction import RemoveAction
+
+    return RemoveAction(
+        path=name, data_change=True, deletion_timestamp=int(time.time() * 1000), partition_values={}
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from dp_dagster.contracts.model import Column
     from dp_dagster.storage.location import TableLocation
+    from dp_dagster.storage.partitions import Partition
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Snapshot:
         columns: Names and canonical types.
         committed_at: When the commit was made, UTC.
         metadata: The commit's ``dp.*`` entries.
+        partitions: By key, in order of time; none where the table has no partitions.
     """
 
     location: TableLocation
@@ -36,6 +38,7 @@ class Snapshot:
     columns: tuple[Column, ...]
     committed_at: datetime
     metadata: dict[str, str]
+    partitions: dict[str, Partition] = field(default_factory=dict)
 
     @property
     def schema(self) -> pa.Schema:

@@ -15,23 +15,21 @@ from dp_dagster.storage.candidate import (
     SEALED,
     Draft,
     Registry,
-    examine,
-    hash_of,
 )
 from dp_dagster.storage.documents import read_document, write_document
-from dp_dagster.storage.evidence import prove
+from dp_dagster.storage.evidence import check_as_published, prove
 from dp_dagster.storage.locks import hold
 from dp_dagster.storage.log import Log
+from dp_dagster.storage.staying import Stays, names_and_types, staying
 from dp_dagster.storage.versions import APPEND, PUBLISH, ROLLBACK, Versions
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
 
-    from dp_dagster.contracts.model import Column
     from dp_dagster.storage.candidate import Candidate
     from dp_dagster.storage.location import TableLocation
     from dp_dagster.storage.log import View
@@ -93,11 +91,16 @@ class Table:
         """
         return hold(self.location.lock_file, str(self.location), holder, self.lock_timeout)
 
-    def draft(self, run_id: str) -> Draft:
-        """Begin a candidate, based on the version that is newest now."""
+    def draft(self, run_id: str, replaces: Iterable[str] | None = None) -> Draft:
+        """Begin a candidate, based on the version that is newest now.
+
+        Args:
+            run_id: The run that writes it.
+            replaces: Keys of the partitions that it takes the place of; ``None`` for the whole table.
+        """
         view = self._begun = self._log.view()
         newest = None if view is None else next(self._versions.commits_of(view), None)
-        return Draft(self.location, run_id, None if newest is None else newest.version)
+        return Draft(self.location, run_id, None if newest is None else newest.version, replaces)
 
     def candidate(self, candidate_id: str) -> Candidate:
         """A candidate that was sealed, by its id.
@@ -129,7 +132,8 @@ class Table:
     ) -> Snapshot:
         """Make the candidate the newest version, in one commit.
 
-        Doing it twice is harmless: a candidate that was published is recognised.
+        A candidate that replaces partitions leaves the files of all others as they are: the commit names only those
+        that go and those that come. Doing it twice is harmless: a candidate that was published is recognised.
 
         Args:
             candidate: Sealed, and based on the version that is still newest.
@@ -165,8 +169,22 @@ class Table:
                 if verdict is not None and self.verdict(candidate) is None:
                     self.record_verdict(candidate, verdict)
                 self._check_base(candidate, view)
-                landed = self._commit(candidate, {**_checked(metadata), **facts}, view)
-            return self._settle(candidate, landed, view)
+                stays = staying(candidate, view)
+                if stays is not None:
+                    facts |= {
+                        "dp.rows": str(candidate.rows + stays.rows),
+                        "dp.rows_added": str(candidate.rows),
+                    }
+                landed = self._commit(
+                    candidate,
+                    {**_checked(metadata), **facts},
+                    view,
+                    removes=None if stays is None else stays.removes,
+                )
+            else:
+                base = candidate.base_version
+                stays = staying(candidate, None if base is None else self._log.view(base))
+            return self._settle(candidate, landed, view, stays)
 
     def rollback(self, to_version: int, metadata: Mapping[str, str]) -> Snapshot:
         """Commit once more the files of an older version. Metadata that describes the rows is kept.
@@ -187,7 +205,7 @@ class Table:
                     f"{self.location} version {newest.version}, which is served now, already has the rows of "
                     f"version {to_version}; nothing to roll back"
                 )
-            self._check_bytes(target)
+            check_as_published(target, self._registry)
             at = {"dp.published_at": target.published_at.isoformat()}
             facts = {"dp.operation": ROLLBACK, "dp.rolled_back_to": str(to_version)}
             kept = {**target.metadata, **at}
@@ -225,17 +243,18 @@ class Table:
                 draft.discard()
                 return newest
             candidate = draft.seal()
-            if newest is not None and _names(candidate.columns) != _names(newest.columns):
+            if newest is not None and names_and_types(candidate.columns) != names_and_types(newest.columns):
                 draft.discard()
                 raise PublicationRefusedError(
-                    f"{self.location} has the columns {_names(newest.columns)}, not {_names(candidate.columns)}; "
-                    "its columns are fixed"
+                    f"{self.location} has the columns {names_and_types(newest.columns)}, not "
+                    f"{names_and_types(candidate.columns)}; its columns are fixed"
                 )
             total = candidate.rows + (0 if newest is None else newest.rows)
             facts = {"dp.operation": APPEND, "dp.candidate_id": candidate.id, "dp.rows": str(total)}
             facts["dp.rows_added"] = str(candidate.rows)
-            landed = self._commit(candidate, {**_checked(metadata), **facts}, view, replace=False)
-            return self._settle(candidate, landed, view, newest)
+            landed = self._commit(candidate, {**_checked(metadata), **facts}, view, removes=())
+            stays = None if newest is None else Stays(newest.files, newest.rows, ())
+            return self._settle(candidate, landed, view, stays)
 
     def discard(self, candidate: Candidate) -> None:
         """Remove the files of a candidate that will not be published; the verdict on it stays.
@@ -278,7 +297,12 @@ class Table:
     # -- inside ----------------------------------------------------------------------------------------
 
     def _commit(
-        self, candidate: Candidate, metadata: dict[str, str], view: View | None, *, replace: bool = True
+        self,
+        candidate: Candidate,
+        metadata: dict[str, str],
+        view: View | None,
+        *,
+        removes: Sequence[str] | None,
     ) -> int:
         if view is not None:
             active = set(view.state().files)
@@ -292,17 +316,15 @@ class Table:
             view,
             candidate.files,
             candidate.columns,
-            replace=replace,
+            removes=removes,
             mark=candidate.id,
             metadata=metadata,
         )
 
-    def _settle(
-        self, candidate: Candidate, version: int, view: View | None, added_to: Snapshot | None = None
-    ) -> Snapshot:
+    def _settle(self, candidate: Candidate, version: int, view: View | None, stays: Stays | None) -> Snapshot:
         """Read back what was committed, and put on record that the candidate was published."""
-        old = () if added_to is None else added_to.files
-        rows = candidate.rows + (0 if added_to is None else added_to.rows)
+        old = () if stays is None else stays.files
+        rows = candidate.rows + (0 if stays is None else stays.rows)
         snapshot = self._read_back(version, {*candidate.paths, *old}, rows, view)
         record = self._registry.find(candidate.id)
         if record is not None and record.state != PUBLISHED:
@@ -327,18 +349,6 @@ class Table:
                 f"on top of version {candidate.base_version}; run again"
             )
 
-    def _check_bytes(self, target: Snapshot) -> None:
-        expected = target.metadata.get("dp.files_hash")
-        if expected is None:  # an append names only the files that it added
-            return
-        names = [name.rpartition("/")[2] for name in target.files]
-        files, _ = examine(self.location, names)
-        if hash_of(files) != expected:
-            raise StoreError(
-                f"{self.location} version {target.version} no longer holds the bytes that were published; "
-                "choose another version"
-            )
-
     def _verdict_path(self, candidate: Candidate) -> Path:
         return self._registry.path(candidate.id).with_suffix(".verdict.json")
 
@@ -350,7 +360,3 @@ def _checked(metadata: Mapping[str, str]) -> dict[str, str]:
                 f"commit metadata {key!r}: {value!r} is refused; keys begin with dp., values are text"
             )
     return dict(metadata)
-
-
-def _names(columns: tuple[Column, ...]) -> str:
-    return ", ".join(f"{column.name} {column.type}" for column in columns)

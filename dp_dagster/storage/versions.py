@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dp_dagster.errors import StoreError, UsageError
+from dp_dagster.storage.partitions import partitions_of
 from dp_dagster.storage.snapshot import PublicationEntry, Snapshot
 
 if TYPE_CHECKING:
@@ -92,14 +93,20 @@ class Versions:
         if view is None:
             raise StoreError(f"{self._location} has vanished while it was read")
         state = view.state()
+        partitions = partitions_of(zip(state.files, state.counts, state.times, strict=True))
+        names = [name for partition in partitions.values() for name in partition.files]
+        # In order of time: whoever reads one file after the other reads rows in that order.
+        named = set(names)
+        names += [name for name in state.files if name not in named]
         return Snapshot(
             location=self._location,
             version=entry.version,
-            files=tuple(str(self._location.directory / name) for name in state.files),
+            files=tuple(str(self._location.directory / name) for name in names),
             rows=state.rows,
             columns=state.columns,
             committed_at=entry.at,
             metadata=entry.metadata,
+            partitions=partitions,
         )
 
     def _complete(self, entry: Commit) -> Snapshot:

@@ -1,0 +1,83 @@
+"""Which partition a file holds: its own name says so, and what its rows were made from.
+
+``part-<uuid>.<key>.<made from>.parquet``. The name is part of the log, so what it says survives checkpoints, rollbacks
+and vacuums, and a commit that replaces one partition writes nothing about the others.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from dp_dagster.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FILE_NAME = re.compile(
+    r"part-[0-9a-f]{32}(?:\.(?P<key>[0-9]{4}(?:-[0-9]{2}){1,3})\.(?P<made_from>[0-9a-f]{16}))?\.parquet"
+)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition of a committed version.
+
+    Attributes:
+        key: ``2013-05``.
+        files: Names in the table's folder.
+        rows: Rows of all of them; a partition may have none.
+        published_at: When the newest of them was committed, UTC. A rollback keeps it.
+        made_from: What its rows were made from, as whoever wrote them says: 16 hexadecimal digits.
+    """
+
+    key: str
+    files: tuple[str, ...]
+    rows: int
+    published_at: datetime
+    made_from: str
+
+
+def file_name(key: str | None, made_from: str = "") -> str:
+    """A new name for a file, of a partition if there is a key.
+
+    Raises:
+        UsageError: the key or what it was made from is not fit for a name.
+    """
+    name = f"part-{uuid.uuid4().hex}.parquet"
+    if key is not None:
+        name = f"part-{uuid.uuid4().hex}.{key}.{made_from}.parquet"
+    if not FILE_NAME.fullmatch(name):
+        raise UsageError(
+            f"partition {key!r} made from {made_from!r} is refused; keys are dates such as 2013-05, and what a "
+            "partition was made from is 16 hexadecimal digits"
+        )
+    return name
+
+
+def key_of(name: str) -> str | None:
+    """Key of the partition that a file holds; ``None`` for a file of a table without partitions."""
+    found = FILE_NAME.fullmatch(name)
+    return found["key"] if found else None
+
+
+def partitions_of(files: Iterable[tuple[str, int, int]]) -> dict[str, Partition]:
+    """Partitions by key, in order of time, from the names, rows and times (milliseconds) of files."""
+    found: dict[str, Partition] = {}
+    for name, rows, changed in sorted(files):
+        match = FILE_NAME.fullmatch(name)
+        if match is None or match["key"] is None:
+            continue
+        key, at = match["key"], datetime.fromtimestamp(changed / 1000, UTC)
+        known = found.get(key)
+        if known is None:
+            found[key] = Partition(key, (name,), rows, at, match["made_from"])
+        else:
+            # The files of one partition are written together; any other mix was made from nothing known.
+            made_from = known.made_from if known.made_from == match["made_from"] else ""
+            latest = max(known.published_at, at)
+            found[key] = Partition(key, (*known.files, name), known.rows + rows, latest, made_from)
+    return dict(sorted(found.items()))

@@ -13,6 +13,7 @@ import hashlib
 import os
 import threading
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.errors import DataProductError, QueryLimitError, StoreError
@@ -37,6 +38,7 @@ _CHUNK_BYTES = 256 * 1024
 _UNFINISHED = ".unfinished"
 # An answer larger than this part of the room would push out all others.
 _LARGEST_KEPT = 4
+_NUMBERS = count()
 
 
 class Exports:
@@ -79,29 +81,49 @@ class Exports:
             VersionGoneError: the version's files are no longer kept.
             StoreError: they cannot be read.
         """
-        published = _as_published(version, plan, form)
         name = f"{self._digest(version, plan)}.{form}"
-        kept = self.folder / name
-        descriptor = _opened(published or kept)
+        descriptor = self._there(_as_published(version, plan, form), name)
         if descriptor is not None:
             try:
-                if published is None:
-                    # Used now: it is among the last to go.
-                    with contextlib.suppress(OSError):
-                        os.utime(kept)
                 size = os.fstat(descriptor).st_size
                 async for chunk in _read(descriptor, 0, size):
                     yield chunk
             finally:
                 os.close(descriptor)
             return
+        async for chunk in self._job(plan, form, name).follow():
+            yield chunk
+
+    async def file(self, version: PublishedVersion, plan: PagePlan, form: Format) -> int:
+        """The answer as an open file, made to its end first. The caller closes it.
+
+        Raises:
+            QueryLimitError: it takes too long, or becomes too large.
+            VersionGoneError: the version's files are no longer kept.
+            StoreError: they cannot be read.
+        """
+        name = f"{self._digest(version, plan)}.{form}"
+        descriptor = self._there(_as_published(version, plan, form), name)
+        return await self._job(plan, form, name).whole() if descriptor is None else descriptor
+
+    def _there(self, published: Path | None, name: str) -> int | None:
+        """What was made before, open for reading."""
+        kept = self.folder / name
+        descriptor = _opened(published or kept)
+        if descriptor is not None and published is None:
+            # Used now: it is among the last to go.
+            with contextlib.suppress(OSError):
+                os.utime(kept)
+        return descriptor
+
+    def _job(self, plan: PagePlan, form: Format, name: str) -> _Job:
+        """What makes it, begun at the latest now."""
         job = self.running.get(name)
         if job is None:
             write, sql = writer_of(form, plan.query.columns), export_sql(plan, form)
             job = self.running[name] = _Job(self, name, lambda cursor, put: write(cursor, sql, put))
             job.start()
-        async for chunk in job.follow():
-            yield chunk
+        return job
 
     def close(self) -> None:
         """Stop what is being made."""
@@ -144,7 +166,8 @@ class _Job:
         self._name = name
         self._write = write
         self._loop = asyncio.get_running_loop()
-        self._path = unfinished(exports.folder / name, _UNFINISHED)
+        # Of its own: a job that was stopped removes its file while the next one for the same answer writes already.
+        self._path = unfinished(exports.folder / f"{name}.{next(_NUMBERS)}", _UNFINISHED)
         self._changed = asyncio.Event()
         self._readers = 0
         self._written = 0
@@ -185,13 +208,30 @@ class _Job:
                     if self._written == written and not self._is_done:
                         await self._changed.wait()
         finally:
-            self._readers -= 1
-            if not self._readers:
-                if not self._is_done:
-                    self.stop()
-                    self._forget()
-                else:
-                    self._close()
+            self._leave()
+
+    async def whole(self) -> int:
+        """All of it, when it is there, as an open file of the caller's own."""
+        self._readers += 1
+        try:
+            while not self._is_done:
+                self._changed.clear()
+                await self._changed.wait()
+            if self._error is not None:
+                raise self._error
+            return os.dup(self._descriptor)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """One reader less; without any, there is nobody to make it for."""
+        self._readers -= 1
+        if not self._readers:
+            if self._is_done:
+                self._close()
+            else:
+                self.stop()
+                self._forget()
 
     # -- the thread ------------------------------------------------------------------------------------
 

@@ -168,6 +168,12 @@ class ServedVersion(Protocol):
         ``json`` is one array of objects. Close the iterator (``aclose``) when nobody listens any more.
         """
 
+    async def export_file(self, view: DatasetView, query: Query, form: Format) -> int:
+        """:meth:`export`, made to its end, as the descriptor of an open file, which the caller closes.
+
+        The same answer has the same bytes, whenever and by whichever process it was made.
+        """
+
     def hands_out_files(self, view: DatasetView) -> bool:
         """Whether this view may have the published files as they are: nothing hidden, no column withheld."""
 

@@ -326,6 +326,10 @@ class PublishedVersion:
         """All rows as a stream of bytes in bounded memory."""
         return self._exports.stream(self, plan_page(self.source, view, query, self._shapes), form)
 
+    async def export_file(self, view: DatasetView, query: Query, form: Format) -> int:
+        """:meth:`export`, made to its end, as an open file."""
+        return await self._exports.file(self, plan_page(self.source, view, query), form)
+
     def hands_out_files(self, view: DatasetView) -> bool:
         """Whether this view may have the published files as they are."""
         return view.is_whole and set(view.columns) >= set(self.source.columns)

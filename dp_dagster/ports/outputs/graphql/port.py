@@ -108,10 +108,10 @@ class GraphqlOutput(ServedPort[GraphqlConfig]):
         if header is not None:
             prefix, _, variable = header[1].rpartition("$")
             value = f'os.environ["{variable}"]'
-            given = f', headers={{"{header[0]}": {f"{prefix!r} + {value}" if prefix else value}}}'
+            given = f'    headers={{"{header[0]}": {f"{prefix!r} + {value}" if prefix else value}}},\n'
         python = (
-            f"import {'os, ' if header else ''}httpx\n"
-            f'answer = httpx.post("{address}", json={{"query": {query!r}}}{given}).raise_for_status().json()\n'
+            f'import {"os, " if header else ""}httpx\nquery = {query!r}\nanswer = httpx.post(\n    "{address}",\n'
+            f'    json={{"query": query}},\n{given}).raise_for_status().json()\n'
             f'for row in answer["data"]["{many}"]["nodes"]:\n    print(row)'
         )
         return (Example("shell", curl), Example("python", python))

@@ -7,16 +7,14 @@ One module a concern, in the order in which a request meets them: ``application`
 
 from __future__ import annotations
 
-import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from dp_dagster.ports.access_words import how_to_get_access
 from dp_dagster.ports.base import Example, Fault, KindConfig, Missing, OutputContext, Projected
-from dp_dagster.ports.endpoints import endpoint_faults
+from dp_dagster.ports.endpoints import credential_header, endpoint_faults, served_address, served_path
 from dp_dagster.ports.served import ServedConfig, ServedPort
 
 if TYPE_CHECKING:
@@ -26,9 +24,10 @@ if TYPE_CHECKING:
     from dp_dagster.storage import Snapshot
     from dp_dagster.storage.manifest import Manifest
 
+LARGEST_PAGE = 10_000
+"""Rows that a page can hold, whatever the limits are: it is made in memory. More come as a whole (``limit=all``)."""
+
 _LIBRARIES = ("orjson", "cryptography", "uvicorn")
-_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
-_VERSION_PART = re.compile(r"/v[0-9]+(?=/|$)")
 
 
 class RestConfig(ServedConfig):
@@ -40,7 +39,7 @@ class RestConfig(ServedConfig):
         "default `/<product>/v<major>/<dataset>`.",
     )
     page_size: int = Field(
-        default=100, ge=1, le=100_000, description="Rows of a page where `limit` says nothing."
+        default=100, ge=1, le=LARGEST_PAGE, description="Rows of a page where `limit` says nothing."
     )
 
 
@@ -70,17 +69,11 @@ class RestOutput(ServedPort[RestConfig]):
 
     def path(self, config: RestConfig, context: OutputContext) -> str:
         """The endpoint's path, or ``/<product>/v<major>/<dataset>``."""
-        if config.endpoint is None:
-            return f"/{context.product_id}/v{context.major}/{context.dataset}"
-        return urlsplit(self._endpoint(config.endpoint, context)).path.rstrip("/")
+        return served_path(config.endpoint, _default_path(context), context)
 
     def address(self, config: RestConfig, context: OutputContext) -> str:
         """The endpoint, or where ``dp serve`` listens by default."""
-        if config.endpoint is not None:
-            parts = urlsplit(self._endpoint(config.endpoint, context))
-            # Without a user and password, which check refuses.
-            return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
-        return f"{context.settings.serve_url.rstrip('/')}{self.path(config, context)}"
+        return served_address(config.endpoint, _default_path(context), context)
 
     def access(self, config: RestConfig, context: OutputContext) -> str:
         """By what ``auth`` says."""
@@ -89,21 +82,21 @@ class RestOutput(ServedPort[RestConfig]):
     def examples(self, config: RestConfig, context: OutputContext) -> tuple[Example, ...]:
         """With curl, Python and DuckDB."""
         address = self.address(config, context)
-        header = {"api_key": "X-API-Key: $API_KEY", "OAuth2": "Authorization: Bearer $TOKEN"}.get(
-            config.auth.type
-        )
-        curl = f"curl '{address}?limit=5'" if header is None else f"curl -H \"{header}\" '{address}?limit=5'"
-        name, _, value = (header or "").partition(": ")
-        variable = value.rpartition("$")[2]
-        given = f'{value[: -len(variable) - 1]}" + os.environ["{variable}"]' if header else ""
-        headers = f', headers={{"{name}": "{given}}}'.replace('"" + ', "") if header else ""
+        header = credential_header(config.auth)
+        credential, imports, given, secret = "", "import httpx", "", ""
+        if header is not None:
+            name, (prefix, _, variable) = header[0], header[1].rpartition("$")
+            value = f'os.environ["{variable}"]'
+            credential = f' -H "{name}: {header[1]}"'
+            imports = "import os, httpx"
+            given = f'    headers={{"{name}": {f"{prefix!r} + {value}" if prefix else value}}},\n'
+            secret = f"create secret (type http, extra_http_headers map {{'{name}': '{prefix}…'}});\n"
+        curl = f"curl{credential} '{address}?limit=5'"
         python = (
-            f"import {'os, ' if header else ''}httpx\n"
-            f'page = httpx.get("{address}", params={{"limit": 5}}{headers}).raise_for_status().json()\n'
-            'for row in page["data"]:\n    print(row)'
+            f'{imports}\npage = httpx.get(\n    "{address}",\n    params={{"limit": 5}},\n{given}'
+            ').raise_for_status().json()\nfor row in page["data"]:\n    print(row)'
         )
-        secret = f"create secret (type http, extra_http_headers map {{'{name}': '…'}});\n" if header else ""
-        sql = f"{secret}from read_parquet('{address}?format=parquet') limit 5"
+        sql = f"-- DuckDB\n{secret}from read_parquet('{address}?format=parquet') limit 5"
         return (Example("shell", curl), Example("python", python), Example("sql", sql))
 
     def project(
@@ -134,14 +127,12 @@ class RestOutput(ServedPort[RestConfig]):
             access=self.access(config, context),
             examples=self.examples(config, context),
             page_size=config.page_size,
-            most_rows=limits.page_size if isinstance(limits.page_size, int) else None,
+            most_rows=min(limits.page_size, LARGEST_PAGE)
+            if isinstance(limits.page_size, int)
+            else LARGEST_PAGE,
         )
         return RestApplication(described, Cursors.of(context.settings), host)
 
-    def _endpoint(self, endpoint: str, context: OutputContext) -> str:
-        """The endpoint of this major version: an older one that stays live has its own number in the path."""
-        if context.is_current:
-            return endpoint
-        parts = urlsplit(endpoint)
-        path, found = _VERSION_PART.subn(f"/v{context.major}", parts.path, count=1)
-        return parts._replace(path=path if found else f"/v{context.major}{parts.path}").geturl()
+
+def _default_path(context: OutputContext) -> str:
+    return f"/{context.product_id}/v{context.major}/{context.dataset}"

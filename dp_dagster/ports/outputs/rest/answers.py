@@ -10,7 +10,6 @@ from dp_dagster.ports.problems import MEDIA_TYPE, Problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
 
     Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -115,9 +114,3 @@ def problem_answer(problem: Problem, further: Headers, request_id: str | None) -
     return Whole(
         problem.status, (kind, (b"cache-control", b"no-store"), *headers, *further), problem.document()
     )
-
-
-def opened(path: Path) -> tuple[int, int]:
-    """A file's descriptor and its size."""
-    descriptor = os.open(path, os.O_RDONLY)
-    return descriptor, os.fstat(descriptor).st_size

@@ -6,6 +6,7 @@ The way to one row is kept short: what depends on the version and the view alone
 from __future__ import annotations
 
 import logging
+import os
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ from dp_dagster.ports.outputs.rest.answers import (
     Headers,
     Stream,
     Whole,
-    opened,
     problem_answer,
 )
 from dp_dagster.ports.outputs.rest.asking import (
@@ -59,6 +59,7 @@ _JSON = (b"content-type", b"application/json")
 # The same address shows another version tomorrow, and another consumer something else.
 _VARY = (b"vary", b"Accept, Authorization, X-API-Key")
 _PRIVATE: Headers = ((b"cache-control", b"private, no-cache"), _VARY)
+_RANGES = (b"accept-ranges", b"bytes")
 _METHODS = "GET, HEAD, OPTIONS"
 _COUNT_OPTIONS = ("as_of",)
 _ROW_OPTIONS = ("fields", "as_of", "format")
@@ -293,10 +294,13 @@ class RestApplication:
         if form.name == "parquet" and self._is_whole_file(prepared, query):
             return self._file(scope, exchange, prepared, 0)
         tag = _tag(prepared, form.name, scope)
-        headers = _headers(prepared, tag)
+        is_file = form.name == "parquet" and limit is None
+        headers = (_file_headers if is_file else _headers)(prepared, tag)
         if _not_modified(scope, tag):
             return Whole(304, headers, b"")
         if limit is None:
+            if is_file and (scope["method"] == "HEAD" or _header(scope, b"range")):
+                return await self._export_file(scope, exchange, prepared, query, tag)
             return await self._export(exchange, prepared, query, form, headers)
         page = await prepared.version.fetch_page(exchange.view, query)
         exchange.rows = len(page.texts if query.texts else page.rows)
@@ -358,22 +362,30 @@ class RestApplication:
         *,
         rows: int | None = None,
     ) -> Answer:
-        version, view = prepared.version, exchange.view
-        if rows is not None:
-            exchange.rows = rows
-        elif query.where == EVERYTHING and view.rows == EVERYTHING:
-            exchange.rows = version.rows
-        else:
-            exchange.rows = await version.fetch_count(view, query.where)
-        chunks = version.export(view, query, form.name)
+        version = prepared.version
+        exchange.rows = await _number(prepared, query) if rows is None else rows
+        chunks = version.export(exchange.view, query, form.name)
         # What is wrong with the query shows before the first byte, while there is still a status to choose.
         first, last = await anext(chunks, b""), b""
         if form.name == "json":
             first = prepared.head + b',"data":' + first
             last = b',"links":{"next":null,"previous":null}}'
+        return Stream((*self._kind(form, version), *headers), chunks, first, last)
+
+    async def _export_file(
+        self, scope: Scope, exchange: Exchange, prepared: _Prepared, query: Query, tag: str
+    ) -> Answer:
+        """Parquet whose length or parts are asked for: readers look at a file's end before they read the rest."""
+        rows = await _number(prepared, query)
+        descriptor = await prepared.version.export_file(exchange.view, query, "parquet")
+        kind = self._kind(FORMS["parquet"], prepared.version)
+        headers = (*kind, *_file_headers(prepared, tag))
+        return _part(scope, exchange, descriptor, headers, tag=tag, rows=rows)
+
+    def _kind(self, form: Form, version: ServedVersion) -> Headers:
         name = f"{self._port.dataset}-v{version.version}.{_ENDINGS[form.name]}"
         disposition = (b"content-disposition", f'inline; filename="{name}"'.encode())
-        return Stream(((b"content-type", form.content_type), disposition, *headers), chunks, first, last)
+        return (b"content-type", form.content_type), disposition
 
     # -- files ---------------------------------------------------------------------------------------------
 
@@ -424,34 +436,20 @@ class RestApplication:
 
     def _file(self, scope: Scope, exchange: Exchange, prepared: _Prepared, number: int) -> Answer:
         version = prepared.version
-        tag = f'"{prepared.tag}-file{number}"'
-        headers: Headers = (
-            (b"etag", tag.encode()),
-            (b"accept-ranges", b"bytes"),
-            (b"dataset-version", str(version.version).encode()),
-            *_PRIVATE,
-        )
-        if tag.strip('"') in _tags(_header(scope, b"if-none-match")):
+        tag = f"{prepared.tag}-file{number}"
+        headers = _file_headers(prepared, tag)
+        if _not_modified(scope, tag):
             return Whole(304, headers, b"")
         try:
-            descriptor, size = opened(version.published_files()[number])
+            descriptor = os.open(version.published_files()[number], os.O_RDONLY)
         except FileNotFoundError:
             detail = f"the files of version {version.version} are no longer kept"
             raise RequestError(
                 Problem(410, "version-gone", detail, fix="ask for the newest version")
             ) from None
-        part = wanted_part(_header(scope, b"range"), _header(scope, b"if-range"), tag, size)
-        start, end = part or (0, size)
-        exchange.rows = version.rows
-        file_headers: Headers = (
-            (b"content-type", FORMS["parquet"].content_type),
-            (b"content-disposition", f'inline; filename="{self._port.dataset}-{number}.parquet"'.encode()),
-            *headers,
-        )
-        if part is None:
-            return FilePart(200, file_headers, descriptor, start, end)
-        content_range = (b"content-range", f"bytes {start}-{end - 1}/{size}".encode())
-        return FilePart(206, (*file_headers, content_range), descriptor, start, end)
+        kind = (b"content-type", FORMS["parquet"].content_type)
+        name = (b"content-disposition", f'inline; filename="{self._port.dataset}-{number}.parquet"'.encode())
+        return _part(scope, exchange, descriptor, (kind, name, *headers), tag=tag, rows=version.rows)
 
     # -- documents -----------------------------------------------------------------------------------------
 
@@ -475,6 +473,13 @@ class RestApplication:
 
 
 _ENDINGS = {"json": "json", "ndjson": "ndjson", "csv": "csv", "arrow": "arrows", "parquet": "parquet"}
+
+
+async def _number(prepared: _Prepared, query: Query) -> int:
+    """How many rows a whole answer has."""
+    if query.where == EVERYTHING and prepared.view.rows == EVERYTHING:
+        return prepared.version.rows
+    return await prepared.version.fetch_count(prepared.view, query.where)
 
 
 def _other_method(method: str) -> Answer:
@@ -506,6 +511,30 @@ def _headers(prepared: _Prepared, tag: str) -> Headers:
         (b"dataset-version", str(prepared.version.version).encode()),
         *_PRIVATE,
     )
+
+
+def _file_headers(prepared: _Prepared, tag: str) -> Headers:
+    """Of what has the same bytes each time, so that a reader may go on in the middle."""
+    return (b"etag", f'"{tag}"'.encode()), _RANGES, *_headers(prepared, tag)[1:]
+
+
+def _part(
+    scope: Scope, exchange: Exchange, descriptor: int, headers: Headers, *, tag: str, rows: int
+) -> FilePart:
+    """What a request wants of an open file with that many rows; a part of it counts as a part of them."""
+    try:
+        size = os.fstat(descriptor).st_size
+        wanted = _header(scope, b"range") if scope["method"] == "GET" else ""
+        part = wanted_part(wanted, _header(scope, b"if-range"), f'"{tag}"', size)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    start, end = part or (0, size)
+    exchange.rows = 0 if scope["method"] == "HEAD" else -(-rows * (end - start) // max(size, 1))
+    if part is None:
+        return FilePart(200, headers, descriptor, start, end)
+    content_range = (b"content-range", f"bytes {start}-{end - 1}/{size}".encode())
+    return FilePart(206, (*headers, content_range), descriptor, start, end)
 
 
 def _published_at(prepared: _Prepared) -> str:

@@ -304,18 +304,18 @@ class Readable:
         return column
 
 
-def page_limit(text: str | None, default: int, most: int | None) -> int | None:
+def page_limit(text: str | None, default: int, most: int) -> int | None:
     """How many rows a page holds; ``None`` for ``all``.
 
     Raises:
         RequestError: it is no number, or more than ``most``.
     """
     if text is None:
-        return default if most is None else min(default, most)
+        return min(default, most)
     if text == "all":
         return None
-    if re.fullmatch(r"[0-9]{1,9}", text) is None or not 1 <= int(text) <= (most or int(text)):
-        detail = f"a page holds 1 to {most} rows" if most else "a page holds at least one row"
+    if re.fullmatch(r"[0-9]{1,9}", text) is None or not 1 <= int(text) <= most:
+        detail = f"a page holds 1 to {most} rows"
         fix = "follow the links of a page, or say limit=all for all rows in one answer"
         raise RequestError(Problem(400, "invalid-limit", detail, "limit", text, fix))
     return int(text)

@@ -28,7 +28,7 @@ class PortDescription:
         access: How consumers get access, in words.
         examples: Lines to copy.
         page_size: Rows of a page where nothing else is asked for.
-        most_rows: Rows that a page can hold; ``None`` for any number.
+        most_rows: Rows that a page can hold.
     """
 
     product: str
@@ -43,7 +43,7 @@ class PortDescription:
     access: str
     examples: tuple[Example, ...]
     page_size: int
-    most_rows: int | None
+    most_rows: int
 
     @property
     def summary(self) -> str:

@@ -340,11 +340,7 @@ def _page_parameters(
             "description": f"Rows of a page, or `all`. By default {port.page_size} in JSON, and all in other formats.",
             "schema": {
                 "anyOf": [
-                    {
-                        "type": "integer",
-                        "minimum": 1,
-                        **({"maximum": port.most_rows} if port.most_rows else {}),
-                    },
+                    {"type": "integer", "minimum": 1, "maximum": port.most_rows},
                     {"type": "string", "enum": ["all"]},
                 ]
             },

@@ -115,7 +115,7 @@ def documentation_page(
 <section><h2>Forms of an answer</h2>
 <p>By <code>Accept</code>, or by <code>format</code>. JSON gives a page of {port.page_size} rows
 {
-        f", or up to {port.most_rows:,} by <code>limit</code>" if port.most_rows else ""
+        f", or up to {port.most_rows:,} by <code>limit</code>"
     }; the others give all rows unless <code>limit</code> says how many.</p>
 {
         _table(

@@ -17,6 +17,7 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 import contextlib
+import logging
 import pwd
 import shutil
 import socket
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -206,6 +208,41 @@ def postgresql_url(postgresql_server: str, request: pytest.FixtureRequest) -> It
     yield f"{postgresql_server}/{name}"
     with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
         connection.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The URL of an S3 server on loopback: moto, which keeps the conditions of writes as Amazon's does."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The name of an empty bucket of the test's own; the environment says how to reach it."""
+    from dp_dagster.storage.bucket_client import client
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tester")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tester-secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")  # for readers of Delta that are not ours
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    # No configuration of the developer's.
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    made = f"test-{uuid.uuid4().hex}"
+    client().create_bucket(Bucket=made)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -8,24 +8,29 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.errors import StoreError
+from dp_dagster.storage.bucket import BucketPath
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from dp_dagster.storage.places import Place
 
 TEMPORARY_SUFFIX = ".tmp"
 
 
-def write_document(path: Path, content: dict[str, Any], *, durable: bool = True) -> None:
-    """Replace ``path`` by ``content`` as JSON, by rename: a reader sees the old document or the new one.
+def write_document(path: Place, content: dict[str, Any], *, durable: bool = True) -> None:
+    """Replace ``path`` by ``content`` as JSON, in one step: a reader sees the old document or the new one.
 
     Args:
         path: Where it lies; folders are made.
         content: Anything that JSON can say.
-        durable: Wait for the disk, so that it survives a power cut and not only the end of the process.
+        durable: Wait for the disk, so that it survives a power cut and not only the end of the process. A bucket
+            answers only then.
 
     Raises:
-        StoreError: the folder cannot be written.
+        StoreError: the folder or bucket cannot be written.
     """
+    if isinstance(path, BucketPath):
+        path.put(json.dumps(content, indent=1, ensure_ascii=False).encode())
+        return
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +45,7 @@ def write_document(path: Path, content: dict[str, Any], *, durable: bool = True)
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def read_document(path: Path) -> dict[str, Any] | None:
+def read_document(path: Place) -> dict[str, Any] | None:
     """The document at ``path``; ``None`` where there is none.
 
     Raises:

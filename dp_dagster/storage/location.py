@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dp_dagster.errors import SettingsError, UsageError
+
+if TYPE_CHECKING:
+    from dp_dagster.storage.places import Place
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _AREA = re.compile(r"(?:input|transform|v[0-9]+/(?:dataset|quarantine))/[A-Za-z_][A-Za-z0-9_]*")
@@ -72,6 +76,11 @@ class TableLocation:
     def directory(self) -> Path:
         """Folder of the table, absolute."""
         return product_directory(self.root, self.product) / self.area
+
+    @property
+    def place(self) -> Place:
+        """Where the table is."""
+        return self.directory
 
     @property
     def uri(self) -> str:

@@ -12,21 +12,21 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dp_dagster.errors import ConflictError, StoreError
+from dp_dagster.storage.places import stamp, storage_options, what_happened
 from dp_dagster.storage.types import columns_of_delta, delta_schema_json, needs_timestamp_without_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
     from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema
     from deltalake.transaction import AddAction, RemoveAction
 
     from dp_dagster.contracts.model import Column
     from dp_dagster.storage.candidate import CandidateFile
-    from dp_dagster.storage.location import TableLocation
+    from dp_dagster.storage.places import Place
 
 # The log is the history of publications, so nothing of it expires by itself. Removed files stay listed for
 # vacuum to find. A checkpoint every 20 commits keeps opening a table at a few milliseconds.
@@ -37,6 +37,14 @@ _CONFIGURATION = {
     "delta.checkpointInterval": "20",
 }
 _ZONELESS_FEATURE = "timestampNtz"
+
+
+class TableAddress(Protocol):
+    """What a log must know of its table; its text names the table in messages."""
+
+    @property
+    def place(self) -> Place:
+        """The table's folder."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class State:
 class View:
     """The log as it was at one version: what to decide on, and what a commit is compared with."""
 
-    def __init__(self, location: TableLocation, table: DeltaTable) -> None:
+    def __init__(self, location: TableAddress, table: DeltaTable) -> None:
         self._location = location
         self.table = table
         self.version = table.version()
@@ -92,17 +100,14 @@ class View:
         try:
             self.table.update_incremental()
         except (DeltaError, OSError) as error:
-            raise StoreError(f"{self._location} cannot be read: {error}") from error
+            said = what_happened(self._location.place, error)
+            raise StoreError(f"{self._location} cannot be read: {said}") from error
         self.version = self.table.version()
         self._identity = self._identify()
         return True
 
-    def _identify(self) -> tuple[int, int] | None:
-        try:
-            found = _commit_file(self._location, self.version).stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns
+    def _identify(self) -> Hashable | None:
+        return stamp(_commit_file(self._location, self.version))
 
     def state(self) -> State:
         """Files, rows and columns."""
@@ -125,9 +130,9 @@ class View:
 class Log:
     """The Delta log of one table."""
 
-    def __init__(self, location: TableLocation) -> None:
+    def __init__(self, location: TableAddress) -> None:
         self.location = location
-        self._url = location.uri
+        self._url = str(location.place)
 
     def exists(self) -> bool:
         """Whether a first commit is there."""
@@ -145,10 +150,12 @@ class Log:
         from deltalake.exceptions import DeltaError
 
         try:
-            return View(self.location, DeltaTable(self._url, version=version))
+            options = storage_options(self.location.place)
+            return View(self.location, DeltaTable(self._url, version=version, storage_options=options))
         except (DeltaError, OSError) as error:
             wanted = "" if version is None else f" at version {version}"
-            raise StoreError(f"{self.location} cannot be opened{wanted}: {error}") from error
+            said = what_happened(self.location.place, error)
+            raise StoreError(f"{self.location} cannot be opened{wanted}: {said}") from error
 
     def refreshed(self, view: View | None) -> View | None:
         """The newest state of the log, from an older view of it where there is one."""
@@ -252,7 +259,8 @@ class Log:
                 post_commithook_properties=_hooks(),
             )
         except (DeltaError, OSError) as error:
-            raise StoreError(f"{self.location} cannot be vacuumed: {error}") from error
+            said = what_happened(self.location.place, error)
+            raise StoreError(f"{self.location} cannot be vacuumed: {said}") from error
         return set(names)
 
     def _create(
@@ -269,6 +277,7 @@ class Log:
                 [_add(file) for file in files],
                 mode="error",
                 configuration=_CONFIGURATION,
+                storage_options=storage_options(self.location.place),
                 commit_properties=_properties(metadata, mark, 0),
                 post_commithook_properties=_hooks(),
             ),
@@ -308,7 +317,8 @@ class Log:
                     f"{self.location}: version {head} was committed first, version {expected} was expected; "
                     "nothing was published, run again"
                 ) from error
-            raise StoreError(f"{self.location}: the commit failed, nothing was published: {error}") from error
+            said = what_happened(self.location.place, error)
+            raise StoreError(f"{self.location}: the commit failed, nothing was published: {said}") from error
         return 0 if expected is None else expected + 1
 
     def _commit(self, version: int) -> Commit:
@@ -327,8 +337,8 @@ class Log:
         )
 
 
-def _commit_file(location: TableLocation, version: int) -> Path:
-    return location.directory / "_delta_log" / f"{version:020d}.json"
+def _commit_file(location: TableAddress, version: int) -> Place:
+    return location.place / "_delta_log" / f"{version:020d}.json"
 
 
 def _add(file: CandidateFile) -> AddAction:

@@ -55,7 +55,7 @@ class Table:
         self.lock_timeout = lock_timeout
         self._log = Log(location)
         self._registry = Registry(location)
-        self._versions = Versions(self._log)
+        self._versions = Versions(self._log, location)
         # The log as the last draft saw it; catching up is cheaper than opening it again.
         self._begun: View | None = None
 

@@ -12,6 +12,7 @@ from dp_dagster.storage.snapshot import PublicationEntry, Snapshot
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dp_dagster.storage.location import TableLocation
     from dp_dagster.storage.log import Commit, Log, View
 
 PUBLISH, APPEND, ROLLBACK = "publish", "append", "rollback"
@@ -23,9 +24,9 @@ _CHOICES = 10  # versions named in an error: enough to choose from
 class Versions:
     """The published versions behind one log. Upkeep's own commits are left out."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, location: TableLocation) -> None:
         self._log = log
-        self._location = log.location
+        self._location = location
 
     def commits(self) -> Iterator[Commit]:
         """Commits that published something, newest first."""

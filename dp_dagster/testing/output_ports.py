@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from dp_dagster.storage import Snapshot
 
 _PORT_NAME = "sample_port"
-_PROJECTIONS = 30
 _PATIENCE_SECONDS = 60.0
 
 
@@ -34,9 +33,11 @@ class OutputSample(Sample):
     Attributes:
         read: A function of a module (another process imports it) from what :meth:`OutputPort.project` returned, as
             ``(address, metadata)``, to the rows that a consumer sees now: batch, number and text of each.
+        projections: How many versions are projected while another process reads.
     """
 
     read: Callable[[str, dict[str, Any]], Sequence[tuple[Any, ...]]]
+    projections: int = 30
 
 
 class OutputPortSuite(KindSuite):
@@ -174,7 +175,7 @@ class OutputPortSuite(KindSuite):
         reader.start()
         try:
             assert answers.get(timeout=_PATIENCE_SECONDS) == "reading"
-            for batch in range(2, _PROJECTIONS + 2):
+            for batch in range(2, sample.projections + 2):
                 snapshot = publish_version(context.settings, context.product_id, batch)
                 self.projected(sample, context, snapshot)
             stop.set()
@@ -187,8 +188,8 @@ class OutputPortSuite(KindSuite):
             reader.kill()
         assert faults == []
         assert reads > 1
-        assert last <= _PROJECTIONS + 1
-        assert self.seen(sample, shown) == _PROJECTIONS + 1
+        assert last <= sample.projections + 1
+        assert self.seen(sample, shown) == sample.projections + 1
 
     # -- helpers ----------------------------------------------------------------------------------------------
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import fsspec
 import polars as pl
 from served_samples import SERVED_SAMPLES
 
 from dp_dagster.ports.outputs.graphql import GraphqlOutput
 from dp_dagster.ports.outputs.rest import RestOutput
+from dp_dagster.storage.bucket import is_bucket
 from dp_dagster.storage.manifest import PortEntry, update_manifest
 from dp_dagster.testing import Faulty, InputSample, OutputSample, Secret, TransformSample, publish_version
 from dp_dagster.testing.published import CONTRACT, DATASET, ROWS
@@ -109,6 +111,8 @@ def read_file(address: str, metadata: dict[str, Any]) -> list[tuple[Any, ...]]:
     }
     if metadata["format"] == "delta":
         return pl.read_delta(address).rows()
+    if is_bucket(address):
+        return readers[metadata["format"]](fsspec.filesystem("s3").cat_file(address)).rows()
     # Opened once, as the examples do: given a path, Polars opens it twice, and may meet two versions.
     with Path(address).open("rb") as file:
         return readers[metadata["format"]](file).rows()
@@ -131,7 +135,45 @@ def sql_output(workplace: Workplace) -> OutputSample:
 
 def files_output(file_format: str) -> Callable[[Workplace], OutputSample]:
     def sample(workplace: Workplace) -> OutputSample:
-        return OutputSample(options={"format": file_format}, read=read_file)
+        return OutputSample(
+            options={"format": file_format},
+            read=read_file,
+            faulty=tuple(
+                Faulty({"format": file_format, "endpoint": endpoint}, "endpoint") for endpoint in WRONG_PLACES
+            ),
+            secrets=(
+                Secret({"format": file_format, "endpoint": "s3://ann:hunter2@bucket/x/"}, "hunter2"),
+                Secret({"format": file_format, "endpoint": "s3://bucket/x/?secret=hunter2"}, "hunter2"),
+                Secret({"format": file_format, "endpoint": "sftp://ann:hunter2@host/x/"}, "hunter2"),
+            ),
+        )
+
+    return sample
+
+
+WRONG_PLACES = (
+    "", "exports/", "../exports/", "/exports/../x/", "/", "s3://", "s3:///x/", "s3://B/x/", "s3://bucket//x/",
+    "s3://bucket/../x/", "s3://bucket/a b/", "s3://bucket/x.txt/../", "http://host/x/", "http://[", "file://host/x/",
+)  # fmt: skip
+
+
+def files_elsewhere(file_format: str) -> Callable[[Workplace], OutputSample]:
+    def sample(workplace: Workplace) -> OutputSample:
+        folder = workplace.settings.project_root / "exports"
+        return OutputSample(
+            options={"format": file_format, "endpoint": f"{folder}/"}, read=read_file, projections=8
+        )
+
+    return sample
+
+
+def files_in_a_bucket(file_format: str) -> Callable[[Workplace, str], OutputSample]:
+    def sample(workplace: Workplace, bucket: str) -> OutputSample:
+        return OutputSample(
+            options={"format": file_format, "endpoint": f"s3://{bucket}/exports/"},
+            read=read_file,
+            projections=8,
+        )
 
     return sample
 
@@ -216,13 +258,17 @@ def dbt_transform(workplace: Workplace) -> TransformSample:
     )
 
 
-#: Family and kind to its samples, by a name for each; a kind that is not here fails the suite.
-SAMPLES: dict[tuple[str, str], dict[str, Callable[[Workplace], Any]]] = {
+#: Family and kind to its samples, by a name for each; a kind that is not here fails the suite. A sample is made from
+#: the workplace and, where it asks for it, the name of an empty bucket.
+SAMPLES: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {
     ("input_ports", "FILES"): {"landed": files_input, "in place": parquet_input},
     ("input_ports", "PRODUCT"): {"": product_input},
     ("output_ports", "SQL"): {"": sql_output},
     ("output_ports", "FILES"): {
-        file_format: files_output(file_format) for file_format in ("parquet", "csv", "arrow", "delta")
+        **{file_format: files_output(file_format) for file_format in ("parquet", "csv", "arrow", "delta")},
+        "delta elsewhere": files_elsewhere("delta"),
+        "parquet in a bucket": files_in_a_bucket("parquet"),
+        "delta in a bucket": files_in_a_bucket("delta"),
     },
     ("output_ports", "REST_API"): {"": served_output(RestOutput)},
     ("output_ports", "GRAPHQL"): {"": served_output(GraphqlOutput)},

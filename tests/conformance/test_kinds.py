@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 import textwrap
@@ -24,14 +25,15 @@ SUITES: dict[Any, type[Any]] = {
 }
 
 
-def suite_for(base: type[Any], kind: type[Any], make: Callable[[Workplace], Any] | None) -> type[Any]:
+def suite_for(base: type[Any], kind: type[Any], make: Callable[..., Any] | None) -> type[Any]:
     """The family's suite for one kind and one of its samples."""
     contents: dict[str, Any] = {"kind": kind}
     if make is not None:
 
         @pytest.fixture
-        def sample(_: Any, workplace: Workplace) -> Any:
-            return make(workplace)
+        def sample(_: Any, workplace: Workplace, request: pytest.FixtureRequest) -> Any:
+            wanted = [name for name in inspect.signature(make).parameters if name != "workplace"]
+            return make(workplace, *(request.getfixturevalue(name) for name in wanted))
 
         contents["sample"] = sample
     return type("Suite", (base,), contents)

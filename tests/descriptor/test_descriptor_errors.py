@@ -236,9 +236,23 @@ CASES: dict[str, tuple[str, list[str]]] = {
             )
         ],
     ),
-    "endpoint that the kind has not": (
+    "key that the kind has not": (
+        "output_ports:\n  - {name: a, type: FILES, table: x}\n",
+        [
+            (
+                "product.yaml:4: output_ports[0].table: unknown key; known keys: dataset, description, endpoint, "
+                "format, name, readers, refresh_rate, sla, type"
+            ),
+        ],
+    ),
+    "endpoint that does not fit the format": (
         "output_ports:\n  - {name: a, type: FILES, endpoint: /x}\n",
-        ["product.yaml:4: output_ports[0].endpoint: unknown key for the kind FILES; remove it"],
+        [
+            (
+                "product.yaml:4: output_ports[0].endpoint: does not end in .parquet; name the file "
+                "(…/flights.parquet), or end with / for a folder in which the port names it"
+            ),
+        ],
     ),
     "unknown key of a kind that is not installed": (
         "output_ports:\n  - {type: NATS, refresh_rat: daily}\n",

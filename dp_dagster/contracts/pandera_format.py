@@ -7,6 +7,7 @@ itself runs in the audit.
 
 Beyond pandera's own words, ``metadata`` of a field may say ``classification``, ``unit``, ``tags`` (a mapping) and
 ``severity`` (``"warn"`` for all rules of the column, or a mapping from kinds of rules: ``{"not_null": "warn"}``);
+all else is a label (``{"examples": ["north", "south"]}`` is shown to consumers of served ports).
 ``metadata`` of the model's ``Config`` or of the schema may say ``version``, ``severity`` (of what is declared there)
 and ``row_count`` (``{"minimum": 1}``).
 """
@@ -185,7 +186,7 @@ class _Compiler:
             classification=classification,
             unit=unit,
             required=bool(column.required),
-            tags={str(tag): str(value) for tag, value in {**metadata, **tags}.items()},
+            tags={str(tag): _tag(value) for tag, value in {**metadata, **tags}.items()},
         )
 
     def _type(self, name: str, dtype: Any) -> str:
@@ -336,6 +337,11 @@ class _Compiler:
             severity.get("row_count", severity.get("", "error")),
             "table",
         )
+
+
+def _tag(value: Any) -> str:
+    """A label's text; of several values (``examples``), all of them, as ODCS contracts have it."""
+    return ", ".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)
 
 
 def _instead(part: str) -> str:

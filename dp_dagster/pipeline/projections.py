@@ -128,20 +128,24 @@ def _entry(
 
     root = context.settings.storage
     is_same = before is not None and before.version == snapshot.version
+    now = datetime.now(UTC).isoformat()
+    deprecated = deprecation_notice(port.dataset.deprecated) if port.dataset else None
     return PortEntry(
         kind=port.declaration.type,
         dataset=context.dataset,
         area=snapshot.location.area,
         version=snapshot.version,
         published_at=snapshot.published_at.isoformat(),
-        projected_at=before.projected_at if before and is_same else datetime.now(UTC).isoformat(),
+        projected_at=before.projected_at if before and is_same else now,
         rows=snapshot.rows,
         files=() if port.view is None else tuple(relative_to(root, file) for file in snapshot.files),
         columns=tuple(asdict(column) for column in _columns(context.contract, snapshot, port.view)),
         address=address,
         description=context.description,
         contract_hash=snapshot.metadata.get("dp.contract_hash", ""),
-        deprecated=deprecation_notice(port.dataset.deprecated) if port.dataset else None,
+        deprecated=deprecated,
+        # Once said, it stays: a new note or sunset is no new deprecation.
+        deprecated_since=((before.deprecated_since if before else None) or now) if deprecated else None,
     )
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from dp_dagster.serving.mounts import Mount
     from dp_dagster.serving.protocol import Application, Headers, Receive, Scope, Send
     from dp_dagster.settings import Settings
-    from dp_dagster.storage.manifest import Manifest
+    from dp_dagster.storage.manifest import Manifest, PortEntry
 
 _LOG = logging.getLogger("dp_dagster.serving")
 _UNLIMITED_BYTES = 1 << 50
@@ -149,6 +149,7 @@ class _Assembly:
                 product.id,
                 patience=self.settings.serve_patience,
                 shown=self._shown,
+                read=self._read,
             )
             for output in served_ports(product):
                 self.ports.append(self._port(product, output))
@@ -210,7 +211,7 @@ class _Assembly:
             admit=gate.admit,
             view=gate.view,
             finished=gate.finished,
-            headers=_deprecation(dataset),
+            headers=_deprecation(dataset, None),
             **self._bounds(gate),
         )
         return _Port(product, output, dataset, host, route, is_broken)
@@ -296,6 +297,12 @@ class _Assembly:
                 for listener in self.listeners:
                     listener(port.product.id, port.output.label, version)
 
+    def _read(self, manifest: Manifest) -> None:
+        for port in self.ports:
+            if port.product.id == manifest.product_id:
+                shown = manifest.port(port.output.major, port.output.name)
+                port.route.headers = _deprecation(port.dataset, shown)
+
     # -- health ----------------------------------------------------------------------------------------
 
     async def _health(self, _scope: Scope, _receive: Receive, send: Send) -> None:
@@ -362,14 +369,14 @@ def _broken(message: str) -> Application:
     return answer
 
 
-def _deprecation(dataset: ResolvedDataset) -> Headers:
-    """Headers of a deprecated version: RFC 9745 and RFC 8594."""
+def _deprecation(dataset: ResolvedDataset, shown: PortEntry | None) -> Headers:
+    """Headers of a deprecated version: since when (RFC 9745), as its publication says, and until when (RFC 8594)."""
     deprecated = dataset.deprecated
     if deprecated is None:
         return []
     sunset = datetime.combine(deprecated.sunset, time(), UTC)
-    return [
-        # It is declared so now; since when, nobody wrote down.
-        (b"deprecation", f"@{int(datetime.now(UTC).timestamp())}".encode()),
-        (b"sunset", format_datetime(sunset, usegmt=True).encode()),
-    ]
+    headers: Headers = [(b"sunset", format_datetime(sunset, usegmt=True).encode())]
+    if shown is not None and shown.deprecated_since is not None:
+        since = int(datetime.fromisoformat(shown.deprecated_since).timestamp())
+        headers.append((b"deprecation", f"@{since}".encode()))
+    return headers

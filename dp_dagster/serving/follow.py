@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from dp_dagster.rows.version import PublishedVersion
     from dp_dagster.serving.hosts import Host
+    from dp_dagster.storage.manifest import Manifest
 
 _LOG = logging.getLogger("dp_dagster.serving")
 _LOOK_SECONDS = 0.5
@@ -32,6 +33,7 @@ class Follower:
         product: The product's id.
         patience: Seconds.
         shown: Called in the event loop when a version is put on show, also for the first one.
+        read: Called with each manifest that is read, in a thread.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Follower:
         *,
         patience: float,
         shown: Callable[[Host, PublishedVersion], None] | None = None,
+        read: Callable[[Manifest], None] | None = None,
     ) -> None:
         from dp_dagster.storage.location import product_directory
 
@@ -48,6 +51,7 @@ class Follower:
         self._product = product
         self._patience = patience
         self._shown = shown
+        self._read = read
         self._path: Path = product_directory(storage, product) / "manifest.json"
         self._seen: tuple[int, int, int] | None = None
         self._waiting: dict[Host, tuple[PublishedVersion, float]] = {}
@@ -106,6 +110,8 @@ class Follower:
             return
         if manifest is None:
             return
+        if self._read is not None:
+            self._read(manifest)
         for host in list(self.hosts):
             opened = host.follow(manifest)
             if opened is not None:

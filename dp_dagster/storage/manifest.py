@@ -43,6 +43,7 @@ class PortEntry:
         description: What the port is.
         contract_hash: The contract that the version was proven against.
         deprecated: Why not to use it any more, and until when; ``None`` while it is current.
+        deprecated_since: When it was first shown as deprecated, UTC, ISO 8601.
         metadata: Further facts of the port's kind.
         files: The port's own copy, where its readers may not see all of the table; below the storage root.
     """
@@ -61,6 +62,7 @@ class PortEntry:
     deprecated: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    deprecated_since: str | None = None
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,16 @@ def test_consumers_of_the_older_version_are_told(
     assert new is not None
     assert old.deprecated == "deprecated, kept up until 2099-01-01: use version 2"
     assert new.deprecated is None
+    assert new.deprecated_since is None
+    # Published again, it is deprecated since the first time.
+    since = old.deprecated_since
+    assert since is not None
+    publish(project)
+    manifest = read_manifest(str(project.storage), "shops")
+    assert manifest is not None
+    again = manifest.port(1, "vw_totals")
+    assert again is not None
+    assert again.deprecated_since == since
     folder = project.root / "products" / "reader"
     folder.mkdir()
     (folder / "product.yaml").write_text(READER)

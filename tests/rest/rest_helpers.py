@@ -41,14 +41,15 @@ schema:
     description: Things that are sold, <b>all</b> of them.
     properties:
       - {name: id, logicalType: integer, physicalType: bigint, required: true, primaryKey: true, primaryKeyPosition: 1,
-         description: Number of the thing., logicalTypeOptions: {minimum: 0}}
+         description: Number of the thing., logicalTypeOptions: {minimum: 0}, examples: [7, 11]}
       - {name: name, logicalType: string, required: true, classification: pii, description: Who <i>made</i> it.,
          logicalTypeOptions: {pattern: "^maker"}}
-      - {name: price, logicalType: number, physicalType: "decimal(12,2)", description: "What it costs, in euros."}
+      - {name: price, logicalType: number, physicalType: "decimal(12,2)", description: "What it costs, in euros.",
+         examples: ["12.5", "3"]}
       - {name: ratio, logicalType: number, physicalType: double}
       - {name: sold_at, logicalType: timestamp, physicalType: timestamptz}
       - {name: local, logicalType: timestamp, physicalType: timestamp}
-      - {name: day, logicalType: date}
+      - {name: day, logicalType: date, examples: ["2024-02-29"]}
       - {name: flag, logicalType: boolean, required: true}
       - {name: raw, physicalType: blob}
       - {name: small, logicalType: integer, physicalType: smallint}

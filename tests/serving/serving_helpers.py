@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import socket
 import sys
+import threading
+import time
 import uuid
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,14 +15,21 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
+import uvicorn
+
 from dp_dagster.contracts.verdict import Verdict
 from dp_dagster.registry import FAMILIES, GROUP_PREFIX, Entry, Registry
 from dp_dagster.resolve import resolve
+from dp_dagster.serving.app import assemble
+from dp_dagster.serving.server import configuration
 from dp_dagster.settings import Settings
 from dp_dagster.storage import Table, dataset_table
 from dp_dagster.storage.manifest import PortEntry, update_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from dp_dagster.resolve import ResolvedProduct
     from dp_dagster.storage import Snapshot
 
@@ -83,7 +94,12 @@ def _plain() -> Any:
 
 
 def publish(
-    product: ResolvedProduct, batch: int, rows: int = 1000, *, ports: tuple[str, ...] = ("plain",)
+    product: ResolvedProduct,
+    batch: int,
+    rows: int = 1000,
+    *,
+    ports: tuple[str, ...] = ("plain",),
+    deprecated_since: datetime | None = None,
 ) -> Snapshot:
     """Publish numbers from 0, each row with the batch's number, and have the ports show them."""
     import pyarrow as pa
@@ -133,9 +149,57 @@ def publish(
                 projected_at=snapshot.published_at.isoformat(),
                 rows=rows,
                 columns=tuple(asdict(column) for column in dataset.contract.columns),
+                deprecated_since=deprecated_since.isoformat() if deprecated_since else None,
             )
             manifest = manifest.with_port(product.major, name, entry)
         return manifest
 
     update_manifest(storage, product.id, change)
     return snapshot
+
+
+class Running:
+    """A server in a thread of this process, and a client of it."""
+
+    def __init__(self, product: ResolvedProduct, client: httpx.Client) -> None:
+        self.product = product
+        self.client = client
+
+    @property
+    def port(self) -> int:
+        """The TCP port."""
+        return int(self.client.base_url.port or 0)
+
+    def wait_for(self, what: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Wait until something holds."""
+        deadline = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def state(self) -> str:
+        """What /ready says of the only port."""
+        return str(self.client.get("/ready").json()["ports"][0]["state"])
+
+
+@contextlib.contextmanager
+def serving(product: ResolvedProduct) -> Iterator[Running]:
+    """Serve a product from a thread of this process."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(configuration(assemble([product], product.settings)))
+    # Signals are for the main thread.
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60, trust_env=False
+        ) as client:
+            running = Running(product, client)
+            running.wait_for(lambda: server.started)
+            yield running
+    finally:
+        server.should_exit = True
+        thread.join(timeout=60)
+        listening.close()
+        assert not thread.is_alive()

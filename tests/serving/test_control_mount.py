@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import serving
-from serving_helpers import make_product, publish, resolved
+from serving_helpers import make_product, publish, resolved, serving
 
 from dp_dagster.access.authentication.api_keys import ApiKeys
 from dp_dagster.records import Records

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import threading
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conftest import serving
-from serving_helpers import DESCRIPTOR, make_product, publish, resolved
+from serving_helpers import DESCRIPTOR, make_product, publish, resolved, serving
 
 from dp_dagster.storage import Table, dataset_table
 
 if TYPE_CHECKING:
     import pytest
-    from conftest import Running
+    from serving_helpers import Running
 
     from dp_dagster.resolve import ResolvedProduct
 
@@ -165,10 +164,28 @@ def test_a_deprecated_version_says_so(tmp_path: Path) -> None:
         DESCRIPTOR.replace("sort_by: [number]}", f"sort_by: [number], deprecated: {{sunset: {sunset}}}}}"),
     )
     product = resolved(tmp_path)
+    since = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+    publish(product, 1, deprecated_since=since)
+    for _ in range(2):
+        # Since when it is deprecated stands in what was published, and not in when a server was started.
+        with serving(product) as running:
+            headers = running.client.get(PORT).headers
+        assert headers["deprecation"] == f"@{int(since.timestamp())}"
+    assert headers["sunset"].endswith("00:00:00 GMT")
+    assert f"{sunset:%d %b %Y}" in headers["sunset"]
+
+
+def test_a_deprecation_that_nobody_has_published_yet_has_no_date(tmp_path: Path) -> None:
+    """The sunset is known; since when, nobody wrote down. It is told as soon as it is."""
+    make_product(
+        tmp_path,
+        DESCRIPTOR.replace("sort_by: [number]}", "sort_by: [number], deprecated: {sunset: 2099-01-01}}"),
+    )
+    product = resolved(tmp_path)
     publish(product, 1)
     with serving(product) as running:
         headers = running.client.get(PORT).headers
-    assert headers["deprecation"].startswith("@")
-    assert headers["deprecation"][1:].isdigit()
-    assert headers["sunset"].endswith("00:00:00 GMT")
-    assert f"{sunset:%d %b %Y}" in headers["sunset"]
+        assert "deprecation" not in headers
+        assert headers["sunset"] == "Thu, 01 Jan 2099 00:00:00 GMT"
+        publish(product, 2, deprecated_since=datetime.now(UTC))
+        running.wait_for(lambda: "deprecation" in running.client.get(PORT).headers)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 import sqlalchemy
-from conftest import serving
-from serving_helpers import DESCRIPTOR, make_product, publish, resolved
+from serving_helpers import DESCRIPTOR, make_product, publish, resolved, serving
 
 from dp_dagster.access.access_tables import ACCESSES
 from dp_dagster.access.authentication.api_keys import ApiKeys
@@ -18,7 +17,7 @@ from dp_dagster.records import Records
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import Running
+    from serving_helpers import Running
 
 PORT = "/counted/v1/plain"
 

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import serving
-from serving_helpers import DESCRIPTOR, make_product, publish, resolved
+from serving_helpers import DESCRIPTOR, make_product, publish, resolved, serving
 
 from dp_dagster.errors import UsageError
 from dp_dagster.serving.server import refuse_open_ports
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Running
+    from serving_helpers import Running
 
     from dp_dagster.resolve import ResolvedProduct
 

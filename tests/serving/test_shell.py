@@ -17,7 +17,7 @@ from dp_dagster.serving.server import refuse_open_ports
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Running
+    from serving_helpers import Running
 
 PORT = "/counted/v1/plain"
 NONSENSE = (

@@ -126,6 +126,8 @@ class RestApplication:
         self._cursors = cursors
         self._host = host
         self._mounted = quote(described.path).encode()
+        # What is said of the port may change while its version stays.
+        self._about = zlib.crc32(repr(described).encode())
         self._prepared: dict[int, tuple[ServedVersion, dict[int, _Prepared]]] = {}
 
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
@@ -456,7 +458,7 @@ class RestApplication:
     async def _described(self, scope: Scope, exchange: Exchange, name: bytes) -> Answer:
         prepared = self._prepare(self._host.newest(), exchange.view)
         exchange.version = prepared.version.version
-        tag = _tag(prepared, name.decode(), scope)
+        tag = _tag(prepared, f"{name.decode()}-{self._about:08x}", scope)
         headers = _headers(prepared, tag)
         if _not_modified(scope, tag):
             return Whole(304, headers, b"")

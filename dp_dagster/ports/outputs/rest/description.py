@@ -29,6 +29,7 @@ class PortDescription:
         examples: Lines to copy.
         page_size: Rows of a page where nothing else is asked for.
         most_rows: Rows that a page can hold.
+        deprecation: Until when it is kept up, and what to use instead; empty while it is not deprecated.
     """
 
     product: str
@@ -44,6 +45,7 @@ class PortDescription:
     examples: tuple[Example, ...]
     page_size: int
     most_rows: int
+    deprecation: str = ""
 
     @property
     def summary(self) -> str:

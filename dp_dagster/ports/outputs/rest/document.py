@@ -9,11 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dp_dagster.contracts.literals import is_decimal, is_nested
 from dp_dagster.contracts.row_schema import row_schema
-from dp_dagster.ports.outputs.rest.asking import OPERATOR_NAMES
 from dp_dagster.ports.outputs.rest.negotiation import FORMS
-from dp_dagster.predicates.conditions import LIST_OPERATORS, MOST_VALUES, operators_for
+from dp_dagster.ports.outputs.rest.parameters import (
+    as_of_parameter,
+    examples_of,
+    fields_parameter,
+    filters,
+    format_parameter,
+    key_parameter,
+    page_parameters,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,20 +33,6 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 MASKED = "Masked for you: it can be selected, and neither filtered nor sorted by."
-_IN_WORDS = {
-    "eq": "equal to",
-    "ne": "not equal to",
-    "lt": "less than",
-    "lte": "at most",
-    "gt": "more than",
-    "gte": "at least",
-    "in": "one of several, separated by commas; a comma in a value is written `\\,`",
-    "not_in": "none of several, separated by commas",
-    "null": "`true` for rows without a value, `false` for rows with one",
-    "contains": "holds this text, with case",
-    "starts_with": "begins with this text, with case",
-    "ends_with": "ends with this text, with case",
-}
 _PROBLEMS = {
     "400": "The request cannot be read: the problem says which part of it, and what would be right.",
     "401": "Who asks is not known.",
@@ -76,7 +68,7 @@ def openapi_document(
     clear = {name: column for name, column in columns.items() if name in view.clear}
     refusals = [*_ALWAYS, *(("401",) if port.auth.type != "none" else ()), "403"]
     tags = [port.dataset]
-    filters = _filters(clear)
+    by_column = filters(clear)
     rows = {
         "get": {
             "operationId": "list_rows",
@@ -87,7 +79,7 @@ def openapi_document(
                 "from the same version, whatever is published meanwhile."
             ),
             "tags": tags,
-            "parameters": [*_page_parameters(port, columns, clear), *filters],
+            "parameters": [*page_parameters(port, columns, clear), *by_column],
             "responses": {
                 "200": {
                     "description": "The rows.",
@@ -118,25 +110,10 @@ def openapi_document(
                 "summary": f"The row of one {', '.join(column.name for column in key)}.",
                 "tags": tags,
                 "parameters": [
-                    *(
-                        {
-                            "name": column.name,
-                            "in": "path",
-                            "required": True,
-                            "description": column.description or f"Key of type {column.type}.",
-                            "schema": {**_value_schema(column), **_key_bounds(column)},
-                            **_example(example, column),
-                        }
-                        for column in key
-                    ),
-                    _fields_parameter(columns),
-                    _as_of_parameter(),
-                    {
-                        "name": "format",
-                        "in": "query",
-                        "description": "A row is JSON.",
-                        "schema": {"type": "string", "enum": ["json"]},
-                    },
+                    *(key_parameter(column, example) for column in key),
+                    fields_parameter(columns),
+                    as_of_parameter(),
+                    format_parameter(("json",), "A row is JSON."),
                 ],
                 "responses": {
                     "200": {
@@ -153,7 +130,7 @@ def openapi_document(
             "operationId": "count_rows",
             "summary": "How many rows there are.",
             "tags": tags,
-            "parameters": [_as_of_parameter(), *filters],
+            "parameters": [as_of_parameter(), *by_column],
             "responses": {
                 "200": {
                     "description": "The number.",
@@ -166,6 +143,9 @@ def openapi_document(
     }
     if version.hands_out_files(view):
         paths |= _file_paths(port, tags, refusals)
+    if port.deprecation:
+        for path in paths.values():
+            path["get"]["deprecated"] = True
     return {
         "openapi": "3.1.0",
         "info": {
@@ -224,6 +204,10 @@ def row_document(contract: Contract, version: ServedVersion, view: DatasetView) 
         replace(contract, columns=tuple(columns.values()), rules=rules, key=(), strict=True)
     )
     schema.pop("required")
+    for name in clear:
+        examples = examples_of(columns[name])
+        if examples:
+            schema["properties"][name]["examples"] = examples
     for name in columns.keys() - clear:
         column = columns[name]
         bare, _ = row_schema(replace(contract, columns=(column,), rules=(), key=()))
@@ -257,6 +241,7 @@ def _about(port: PortDescription, version: ServedVersion) -> str:
     older = "Rows of older versions (`as_of`) keep the contract that they were published under."
     lines = [
         port.description.strip() or port.summary,
+        f"**{port.deprecation[:1].upper()}{port.deprecation[1:]}.**" if port.deprecation else "",
         f"{shown} document was made. {older}",
         port.access,
         _FORMS_OF_VALUES,
@@ -271,7 +256,7 @@ def _file_paths(port: PortDescription, tags: list[str], refusals: list[str]) -> 
                 "operationId": "list_files",
                 "summary": "The published Parquet files.",
                 "tags": tags,
-                "parameters": [_as_of_parameter()],
+                "parameters": [as_of_parameter()],
                 "responses": {
                     "200": {
                         "description": "Their addresses.",
@@ -295,7 +280,7 @@ def _file_paths(port: PortDescription, tags: list[str], refusals: list[str]) -> 
                         "schema": {"type": "string", "pattern": r"^[0-9]{1,6}\.parquet$"},
                         "example": "0.parquet",
                     },
-                    _as_of_parameter(),
+                    as_of_parameter(),
                 ],
                 "responses": {
                     "200": {
@@ -313,179 +298,6 @@ def _file_paths(port: PortDescription, tags: list[str], refusals: list[str]) -> 
             }
         },
     }
-
-
-def _page_parameters(
-    port: PortDescription, columns: Mapping[str, Column], clear: Mapping[str, Column]
-) -> list[Json]:
-    sortable = [name for name, column in clear.items() if not is_nested(column.type)]
-    return [
-        _fields_parameter(columns),
-        {
-            "name": "sort",
-            "in": "query",
-            "description": f"Columns to sort by, separated by commas; `-` in front turns the order. "
-            f"Of {_names(sortable)}. Rows without a value come last.",
-            "style": "form",
-            "explode": False,
-            "schema": {
-                "type": "array",
-                "items": {"enum": [sign + _escaped(name) for name in sortable for sign in ("", "-")]},
-                "minItems": 1,
-            },
-        },
-        {
-            "name": "limit",
-            "in": "query",
-            "description": f"Rows of a page, or `all`. By default {port.page_size} in JSON, and all in other formats.",
-            "schema": {
-                "anyOf": [
-                    {"type": "integer", "minimum": 1, "maximum": port.most_rows},
-                    {"type": "string", "enum": ["all"]},
-                ]
-            },
-        },
-        {
-            "name": "cursor",
-            "in": "query",
-            "description": "Where a page goes on; from the links of another page, with the same filters and order.",
-            "schema": {"type": "string"},
-        },
-        _as_of_parameter(),
-        {
-            "name": "format",
-            "in": "query",
-            "description": "The form of the answer; goes before `Accept`.",
-            "schema": {"type": "string", "enum": list(FORMS)},
-        },
-    ]
-
-
-def _fields_parameter(columns: Mapping[str, Column]) -> Json:
-    return {
-        "name": "fields",
-        "in": "query",
-        "description": "Columns to give, in this order, separated by commas. By default all.",
-        "style": "form",
-        "explode": False,
-        "schema": {
-            "type": "array",
-            "items": {"enum": [_escaped(name) for name in columns]},
-            "minItems": 1,
-            "uniqueItems": True,
-        },
-    }
-
-
-def _as_of_parameter() -> Json:
-    return {
-        "name": "as_of",
-        "in": "query",
-        "description": "The number of a version, or a time at which it was on show. By default the newest.",
-        "schema": {
-            "anyOf": [
-                {"type": "integer", "minimum": 0, "maximum": 999_999_999_999_999},
-                {"type": "string", "format": "date-time"},
-            ],
-        },
-    }
-
-
-def _filters(columns: Mapping[str, Column]) -> list[Json]:
-    """One parameter a column, with the operators in brackets: ``amount[gte]=100``."""
-    found = []
-    for name, column in columns.items():
-        allowed = operators_for(column.type)
-        properties: Json = {}
-        for written, operator in OPERATOR_NAMES.items():
-            if operator not in allowed:
-                continue
-            if operator == "is_null":
-                schema: Json = {"type": "boolean"}
-            elif operator in LIST_OPERATORS:
-                schema = _list_schema(column)
-            else:
-                schema = _value_schema(column)
-            properties[written] = {**schema, "description": f"{_IN_WORDS[written]}"}
-        shortest = f"`{name}=…` is short for `{name}[eq]=…`" if "eq" in properties else f"`{name}[null]=true`"
-        found.append(
-            {
-                "name": name,
-                "in": "query",
-                "description": f"{column.description or name} Filter: {shortest}.",
-                "style": "deepObject",
-                "explode": True,
-                "schema": {"type": "object", "properties": properties, "additionalProperties": False},
-            }
-        )
-    return found
-
-
-def _value_schema(column: Column) -> Json:
-    """A value of a column as it stands in a query."""
-    kind = column.type
-    if kind.startswith("int"):
-        bits = int(kind.removeprefix("int"))
-        return {"type": "integer", "minimum": -(2 ** (bits - 1)), "maximum": 2 ** (bits - 1) - 1}
-    simple: dict[str, Json] = {
-        "bool": {"type": "boolean"},
-        "float32": {"type": "number"},
-        "float64": {"type": "number"},
-        "date": {"type": "string", "format": "date"},
-        "timestamp(UTC)": {"type": "string", "format": "date-time"},
-    }
-    return simple.get(kind) or {"type": "string", "pattern": f"^{_pattern(kind)}$"}
-
-
-def _list_schema(column: Column) -> Json:
-    """Values of a column, separated by commas."""
-    if column.type == "string":
-        return {"type": "string", "pattern": f"^{_TEXT}$"}
-    one = _pattern(column.type)
-    return {"type": "string", "pattern": f"^{one}(,{one}){{0,{MOST_VALUES - 1}}}$"}
-
-
-_TEXT = r"[^\u0000]*"
-_DAY = r"[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
-_CLOCK = r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
-# Digits that every number of the type may have.
-_DIGITS = {"int8": 2, "int16": 4, "int32": 9, "int64": 18}
-
-
-def _pattern(kind: str) -> str:
-    """A regular expression that values of a type keep. It may leave out a few of them."""
-    if kind in _DIGITS:
-        return f"-?[0-9]{{1,{_DIGITS[kind]}}}"
-    if is_decimal(kind):
-        precision, scale = (int(part) for part in kind[len("decimal(") : -1].split(","))
-        fraction = f"(\\.[0-9]{{1,{scale}}})?" if scale else ""
-        return f"-?[0-9]{{1,{precision - scale}}}{fraction}" if precision > scale else f"-?0{fraction}"
-    return {
-        "bool": "(true|false)",
-        "float32": r"-?[0-9]{1,9}(\.[0-9]{1,9})?",
-        "float64": r"-?[0-9]{1,15}(\.[0-9]{1,15})?",
-        "date": _DAY,
-        "timestamp": f"{_DAY}{_CLOCK}",
-        "timestamp(UTC)": f"{_DAY}{_CLOCK}Z",
-        "binary": "([0-9a-fA-F]{2})*",
-    }.get(kind, _TEXT)
-
-
-def _key_bounds(column: Column) -> Json:
-    # An empty part of a path is none.
-    return {"minLength": 1} if column.type == "string" else {}
-
-
-def _example(example: Mapping[str, Any] | None, column: Column) -> Json:
-    return {"example": example[column.name]} if example and example.get(column.name) is not None else {}
-
-
-def _escaped(name: str) -> str:
-    return name.replace("\\", "\\\\").replace(",", "\\,")
-
-
-def _names(names: list[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
 
 
 def _ref(place: str) -> Json:
@@ -566,6 +378,7 @@ _SCHEMAS: Json = {
             "parameter": {"type": "string"},
             "value": {"type": "string"},
             "fix": {"type": "string"},
+            "request_id": {"type": "string"},
         },
         "required": ["type", "title", "status", "detail"],
     },

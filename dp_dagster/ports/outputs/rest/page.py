@@ -86,6 +86,7 @@ def documentation_page(
 <p class="crumb">{escape(port.product)} · v{port.major} · {escape(port.port)}</p>
 <h1>{escape(port.dataset)}</h1>
 <p class="summary">{escape(port.summary)}</p>
+{f"<p><strong>{escape(port.deprecation)}</strong></p>" if port.deprecation else ""}
 {f'<p class="more">{escape(rest)}</p>' if rest else ""}
 </header>
 <main>

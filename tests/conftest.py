@@ -149,6 +149,8 @@ def chromium() -> Path:
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """The URL of a private PostgreSQL server on a free port, without a trailing database name."""
+    import psycopg
+
     programs = system_packages.PACKAGES["postgresql"].path()
     # Not below pytest's own folder, which only its owner may enter: PostgreSQL refuses to run as root, so that
     # it runs as the user that its Debian package brings.
@@ -168,6 +170,9 @@ def postgresql_server() -> Iterator[str]:
         cwd="/",
         **identity,  # type: ignore[call-overload]  # the keys are those of Popen
     )
+    # Everybody is let in, but for one login that has to prove who it is.
+    rules = data / "pg_hba.conf"
+    rules.write_text(f"host all needs_password 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -185,7 +190,11 @@ def postgresql_server() -> Iterator[str]:
     try:
         deadline = time.monotonic() + 60
         while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            # It listens before it lets anybody in.
+            with (
+                contextlib.suppress(psycopg.OperationalError),
+                psycopg.connect(f"postgresql://tester@127.0.0.1:{port}/postgres"),
+            ):
                 break
             if server.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL did not start: {log.read_text()}")

@@ -12,7 +12,7 @@ import dagster as dg
 from dp_dagster.definitions.words import count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 class ProgressHandler(logging.Handler):
@@ -42,14 +42,19 @@ class ProgressHandler(logging.Handler):
         elif kind == "ASSET_MATERIALIZATION":
             materialization = event.event_specific_data.materialization
             self._say(f"  ✓ {materialization.asset_key.to_user_string()}{self._facts(materialization, step)}")
+            self._differences(materialization.metadata)
         elif kind == "ASSET_OBSERVATION":
-            self._say(
-                f"  · {event.event_specific_data.asset_observation.asset_key.to_user_string()}  unchanged"
-            )
+            observation = event.event_specific_data.asset_observation
+            self._say(f"  · {observation.asset_key.to_user_string()}  unchanged")
+            self._differences(observation.metadata)
         elif kind == "STEP_UP_FOR_RETRY":
             self._say(f"  … {step.replace('__', '/')} is tried again")
         elif kind == "STEP_FAILURE":
             self._say(f"  ✗ {step.replace('__', '/')}")
+
+    def _differences(self, metadata: Mapping[str, dg.MetadataValue[Any]]) -> None:
+        if "differs" in metadata:
+            self._say(f"    differs: {metadata['differs'].value}")
 
     def _facts(self, materialization: dg.AssetMaterialization, step: str) -> str:
         metadata = materialization.metadata

@@ -31,6 +31,7 @@ class PortFacts:
         published_at: When its rows were published, UTC, ISO 8601.
         deprecated: Why not to use the port any more; ``None`` while it is current.
         access: How to get access, in Markdown.
+        differs: Where the port's place is not as the descriptor says, a line each.
         examples: Lines to copy, the shortest first.
     """
 
@@ -45,6 +46,7 @@ class PortFacts:
     published_at: str | None = None
     deprecated: str | None = None
     access: str = ""
+    differs: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
 
 
@@ -77,5 +79,6 @@ def _facts(product: ResolvedProduct, port: ResolvedOutput, shown: PortEntry | No
         published_at=shown.published_at if shown else None,
         deprecated=shown.deprecated if shown else None,
         access=port.port.access(port.config, context),
+        differs=tuple(shown.metadata.get("differs", ())) if shown else (),
         examples=port.port.examples(port.config, context),
     )

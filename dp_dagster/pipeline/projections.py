@@ -15,6 +15,7 @@ from dp_dagster.ports.base import OutputContext, Projected
 from dp_dagster.resolve.relationships import relationships_of
 
 if TYPE_CHECKING:
+    from dp_dagster.access.policy import GuardedDataset
     from dp_dagster.access.view import DatasetView
     from dp_dagster.contracts.model import Column, Contract
     from dp_dagster.pipeline.session import Session
@@ -63,7 +64,15 @@ def output_context(session: Session, port: ResolvedOutput) -> OutputContext:
         is_current=port.is_current,
         relationships=relationships_of(session.product, port.major),
         deprecation=deprecation_notice(port.dataset.deprecated) or "",
+        guarded=_guarded(session, port.dataset.label),
     )
+
+
+def _guarded(session: Session, dataset: str) -> GuardedDataset | None:
+    """The grants on a dataset; ``None`` where the product leaves it to the place of a port who may read."""
+    if "access" not in session.product.descriptor.model_fields_set:
+        return None
+    return session.product.access.datasets.get(dataset)
 
 
 def project_port(session: Session, name: str) -> ProjectionOutcome:
@@ -96,9 +105,10 @@ def project_port(session: Session, name: str) -> ProjectionOutcome:
             return manifest
         before = manifest.port(port.major, port.name)
         shown = copied(session, port, snapshot)
-        after = _with_port(session, manifest, port, _entry(port, context, shown, address, before))
-        projected = kind.project(config, context, shown, after)
-        return after
+        entry = _entry(port, context, shown, address, before)
+        projected = kind.project(config, context, shown, _with_port(session, manifest, port, entry))
+        told = {"differs": list(projected.differs)} if projected.differs else {}
+        return _with_port(session, manifest, port, replace(entry, metadata=told))
 
     update_manifest(
         session.settings.storage,
@@ -118,7 +128,10 @@ def project_port(session: Session, name: str) -> ProjectionOutcome:
             before=before.version if before else None,
             address=projected.address,
         )
-    return ProjectionOutcome(name, snapshot, changed, projected.address, dict(projected.metadata))
+    metadata = dict(projected.metadata)
+    if projected.differs:
+        metadata["differs"] = "; ".join(projected.differs)
+    return ProjectionOutcome(name, snapshot, changed, projected.address, metadata)
 
 
 def _entry(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from dp_dagster.access.policy import GuardedDataset
     from dp_dagster.contracts.model import Contract
     from dp_dagster.settings import Settings
     from dp_dagster.storage import Snapshot
@@ -212,14 +213,20 @@ class OutputContext:
     is_current: bool = True
     relationships: tuple[Relationship, ...] = ()
     deprecation: str = ""
+    guarded: GuardedDataset | None = None
 
 
 @dataclass(frozen=True)
 class Projected:
-    """What a projection produced: the address that consumers use, and facts worth showing."""
+    """What a projection produced: the address that consumers use, and facts worth showing.
+
+    ``differs`` says in one line each where the place of the port cannot be, or was found not to be, as the descriptor
+    says.
+    """
 
     address: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    differs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -256,6 +263,10 @@ class OutputPort(ABC, Generic[ConfigT]):
     extra: ClassVar[str | None] = None
     Config: ClassVar[type[KindConfig]]
     capabilities: ClassVar[OutputCapabilities] = OutputCapabilities()
+
+    def capabilities_of(self, config: ConfigT) -> OutputCapabilities:
+        """What a port with this configuration can do, where that differs from the kind's."""
+        return self.capabilities
 
     def check(self, config: ConfigT, product_root: Path) -> Iterable[Fault]:
         """Faults that can be known without projecting. Default: none."""

@@ -13,7 +13,7 @@ from dp_dagster.errors import UsageError
 from dp_dagster.predicates.model import AllOf, Condition, Negation, Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dp_dagster.predicates.model import Predicate
 
@@ -63,18 +63,25 @@ class SqlCondition:
     parameters: tuple[Any, ...]
 
 
-def to_sql(predicate: Predicate, types: Mapping[str, str], dialect: Dialect) -> SqlCondition:
+def to_sql(
+    predicate: Predicate,
+    types: Mapping[str, str],
+    dialect: Dialect,
+    references: Callable[[str, str, bool], str] | None = None,
+) -> SqlCondition:
     """A predicate as SQL.
 
     Args:
         predicate: Bound; see :mod:`.binding`.
         types: Canonical types of the columns.
         dialect: ``duckdb`` (marks are ``?``) or ``postgres`` (``%s``, as psycopg has it).
+        references: For conditions that the engine itself binds: the SQL for a reference's name, as a canonical type;
+            for an array of all its values where the third argument says so.
 
     Raises:
         UsageError: a reference is not bound.
     """
-    writer = _Writer(types, dialect)
+    writer = _Writer(types, dialect, references)
     text = writer.write(predicate)
     return SqlCondition(text, tuple(writer.parameters))
 
@@ -86,9 +93,15 @@ def quoted(name: str, dialect: Dialect) -> str:
 
 
 class _Writer:
-    def __init__(self, types: Mapping[str, str], dialect: Dialect) -> None:
+    def __init__(
+        self,
+        types: Mapping[str, str],
+        dialect: Dialect,
+        references: Callable[[str, str, bool], str] | None,
+    ) -> None:
         self.types = types
         self.dialect: Dialect = dialect
+        self.references = references
         self.parameters: list[Any] = []
 
     def write(self, predicate: Predicate) -> str:
@@ -110,9 +123,18 @@ class _Writer:
         if condition.operator in {"in", "not_in"}:
             if not value:
                 return "false" if condition.operator == "in" else "true"
-            marks = ", ".join(self._value(one, kind) for one in value)
             negation = "not " if condition.operator == "not_in" else ""
-            return f"({self._compared(column, kind)} {negation}in ({marks}))"
+            compared = self._compared(column, kind)
+            if self.references is not None and any(isinstance(one, Reference) for one in value):
+                parts = " or ".join(
+                    f"{compared} = any({self.references(one.name, kind, True)})"
+                    if isinstance(one, Reference)
+                    else f"{compared} = {self._value(one, kind)}"
+                    for one in value
+                )
+                return f"({negation}({parts}))"
+            marks = ", ".join(self._value(one, kind) for one in value)
+            return f"({compared} {negation}in ({marks}))"
         if condition.operator in _SIGNS:
             return f"({self._compared(column, kind)} {_SIGNS[condition.operator]} {self._value(value, kind)})"
         return self._text(column, condition.operator, value)
@@ -135,6 +157,8 @@ class _Writer:
 
     def _value(self, value: Any, kind: str) -> str:
         if isinstance(value, Reference):
+            if self.references is not None:
+                return self.references(value.name, kind, False)
             raise UsageError(f"the filter's {{{value.name}}} is not bound to anybody who asks")
         self.parameters.append(value)
         return f"cast({_MARKS[self.dialect]} as {SQL_TYPES[self.dialect].get(kind, kind)})"

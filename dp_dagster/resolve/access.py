@@ -109,7 +109,7 @@ def with_views(draft: Draft, outputs: Sequence[ResolvedOutput], policy: AccessPo
             continue
         keys: Keys = ("output_ports", number)
         readers = port.declaration.readers
-        if not port.port.capabilities.hands_out_files:
+        if not port.port.capabilities_of(port.config).hands_out_files:
             if readers is not None and port.is_current:
                 draft.add(
                     (*keys, "readers"),

@@ -18,7 +18,7 @@ from dp_dagster.testing.kinds import KindSuite, Sample, Workplace
 from dp_dagster.testing.published import CONTRACT, DATASET, ROWS, publish_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dp_dagster.storage import Snapshot
 
@@ -34,10 +34,12 @@ class OutputSample(Sample):
         read: A function of a module (another process imports it) from what :meth:`OutputPort.project` returned, as
             ``(address, metadata)``, to the rows that a consumer sees now: batch, number and text of each.
         projections: How many versions are projected while another process reads.
+        place: Of a kind whose authors choose each port's place: the options that say it, for a port of that context.
     """
 
     read: Callable[[str, dict[str, Any]], Sequence[tuple[Any, ...]]]
     projections: int = 30
+    place: Callable[[OutputContext], Mapping[str, Any]] | None = None
 
 
 class OutputPortSuite(KindSuite):
@@ -197,7 +199,8 @@ class OutputPortSuite(KindSuite):
         """Project a version as the pipeline does: under the product's lock, the manifest written afterwards."""
         from dp_dagster.storage.manifest import Manifest, PortEntry, update_manifest
 
-        config = self.config(sample.options)
+        options = {**sample.options, **(sample.place(context) if sample.place else {})}
+        config = self.config(options)
         found: list[Projected] = []
 
         def change(manifest: Manifest) -> Manifest:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import fsspec
 import polars as pl
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
 from served_samples import SERVED_SAMPLES
 
 from dp_dagster.ports.outputs.graphql import GraphqlOutput
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dp_dagster.testing import Workplace
+
 
 # -- input ports ---------------------------------------------------------------------------------------------
 
@@ -126,11 +130,40 @@ def sql_output(workplace: Workplace) -> OutputSample:
             Faulty({"endpoint": "oracle://host/db"}, "endpoint"),
             Faulty({"endpoint": "http://["}, "endpoint"),
         ),
-        secrets=(
-            Secret({"endpoint": "oracle://ann:hunter2@host/db"}, "hunter2"),
-            Secret({"endpoint": "postgresql://ann:hunter2@host/db"}, "hunter2"),
-        ),
+        secrets=(Secret({"endpoint": "oracle://ann:hunter2@host/db"}, "hunter2"),),
     )
+
+
+def read_postgresql(address: str, _: dict[str, Any]) -> list[tuple[Any, ...]]:
+    host, database, schema, view = address.removeprefix("postgresql://").split("/")
+    with psycopg.connect(f"postgresql://tester@{host}/{database}") as connection:
+        return connection.execute(SQL("select * from {}").format(Identifier(schema, view))).fetchall()
+
+
+@pytest.mark.slow
+@pytest.mark.needs("postgresql")
+def postgresql_output(
+    workplace: Workplace, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> OutputSample:
+    monkeypatch.setenv("SAMPLE_USER", "tester")
+    place = f"postgresql://{postgresql_url.partition('@')[2]}"
+    return OutputSample(
+        options={"endpoint": f"{place}/numbers/sample_port", "credentials": "SAMPLE"},
+        place=lambda context: {"endpoint": f"{place}/numbers_v{context.major}/{context.port_name}"}
+        if (context.major, context.port_name) != (1, "sample_port")
+        else {},
+        read=read_postgresql,
+        projections=10,
+        faulty=tuple(
+            Faulty({"endpoint": endpoint}, "endpoint")
+            for endpoint in ("postgresql://host/db", "postgresql:///db/schema/view", "postgresql://host/db/schema/",
+                             "postgresql://host/db/schema/view/more", "postgresql://host/db/schema/view?sslmode=disable",
+                             "postgresql://ann:hunter2@host/db/schema/view", "postgresql://host:x/db/schema/view",
+                             "postgresql://host/db/pg_catalog/view", f"postgresql://host/db/schema/{'x' * 64}",
+                             "postgresql://host/db/sch%00ema/view")
+        ),
+        secrets=(Secret({"endpoint": "postgresql://ann:hunter2@host/db/schema/view"}, "hunter2"),),
+    )  # fmt: skip
 
 
 def files_output(file_format: str) -> Callable[[Workplace], OutputSample]:
@@ -259,11 +292,14 @@ def dbt_transform(workplace: Workplace) -> TransformSample:
 
 
 #: Family and kind to its samples, by a name for each; a kind that is not here fails the suite. A sample is made from
-#: the workplace and, where it asks for it, the name of an empty bucket.
+#: the workplace and the fixtures that its other parameters name, and takes its marks along.
 SAMPLES: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {
     ("input_ports", "FILES"): {"landed": files_input, "in place": parquet_input},
     ("input_ports", "PRODUCT"): {"": product_input},
-    ("output_ports", "SQL"): {"": sql_output},
+    ("output_ports", "SQL"): {
+        "": sql_output,
+        "postgresql": postgresql_output,
+    },
     ("output_ports", "FILES"): {
         **{file_format: files_output(file_format) for file_format in ("parquet", "csv", "arrow", "delta")},
         "delta elsewhere": files_elsewhere("delta"),

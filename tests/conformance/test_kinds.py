@@ -29,6 +29,7 @@ def suite_for(base: type[Any], kind: type[Any], make: Callable[..., Any] | None)
     """The family's suite for one kind and one of its samples."""
     contents: dict[str, Any] = {"kind": kind}
     if make is not None:
+        contents["pytestmark"] = getattr(make, "pytestmark", [])
 
         @pytest.fixture
         def sample(_: Any, workplace: Workplace, request: pytest.FixtureRequest) -> Any:

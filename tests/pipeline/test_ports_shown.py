@@ -230,7 +230,7 @@ def test_a_projection_that_fails_leaves_what_was_there(
     land_input(session, "source")
     monkeypatch.undo()
     publish_dataset(session, "rows")
-    monkeypatch.setattr("dp_dagster.ports.outputs.sql.os.fsync", full)
+    monkeypatch.setattr("dp_dagster.ports.outputs.sql.duckdb_catalog.os.fsync", full)
     with pytest.raises(StoreError, match="cannot be built"):
         project_port(session, "vw_rows")
     monkeypatch.undo()

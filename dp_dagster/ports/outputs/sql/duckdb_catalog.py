@@ -1,4 +1,4 @@
-"""SQL output port for DuckDB users: a small catalog file of views over the committed files.
+"""A SQL port for DuckDB users: a small catalog file of views over the committed files.
 
 One catalog a product, with a schema for each major version and a view for each SQL port. It is built beside the
 old one and replaces it by rename, so a reader sees the old version or the new one. A connection that is open
@@ -8,53 +8,24 @@ keeps what it had; reconnect to see the next version.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
-from urllib.parse import urlsplit
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from dp_dagster.errors import StoreError
 from dp_dagster.folder import remove_leftovers
-from dp_dagster.ports.base import (
-    Example,
-    Fault,
-    KindConfig,
-    Missing,
-    OutputCapabilities,
-    OutputContext,
-    OutputPort,
-    Projected,
-)
+from dp_dagster.ports.base import Example, OutputCapabilities, OutputContext, Projected
+from dp_dagster.ports.outputs.sql.target import SqlTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import duckdb
 
+    from dp_dagster.ports.outputs.sql.config import SqlConfig
     from dp_dagster.storage import Snapshot
     from dp_dagster.storage.manifest import Manifest, PortEntry
 
 _BUILDING = ".catalog-"
-# Servers that a SQL endpoint may name, and the extra that brings each.
-_SERVERS = {"snowflake": "snowflake", "postgresql": "postgres", "postgres": "postgres"}
-
-
-# `user:password@` of a URL.
-_CREDENTIALS = re.compile(r"(?<=//)[^/]*@")
-
-
-class SqlConfig(KindConfig):
-    """Configuration of a SQL output port."""
-
-    endpoint: str | None = Field(
-        default=None,
-        description="By default the product's DuckDB catalog file. `snowflake://…` or `postgresql://…` names a "
-        "server.",
-    )
 
 
 def catalog_path(storage: str, product_id: str) -> Path:
@@ -62,45 +33,19 @@ def catalog_path(storage: str, product_id: str) -> Path:
     return Path(storage) / product_id / f"{product_id}.duckdb"
 
 
-def _scheme(config: SqlConfig) -> str:
-    try:
-        return urlsplit(config.endpoint or "").scheme
-    except ValueError:
-        return ""
-
-
-class SqlOutput(OutputPort[SqlConfig]):
+class DuckdbCatalog(SqlTarget):
     """A view that consumers query with DuckDB, over exactly the files of the newest published version."""
 
-    kind = "SQL"
-    summary = "a view in the product's DuckDB catalog"
-    Config: ClassVar[type[KindConfig]] = SqlConfig
+    badge = "duckdb"
     capabilities = OutputCapabilities(hands_out_files=True, probed=True)
-
-    def check(self, config: SqlConfig, product_root: Path) -> Iterable[Fault]:
-        """An endpoint must name a server that is known."""
-        scheme = _scheme(config)
-        if config.endpoint and scheme != "duckdb" and scheme not in _SERVERS:
-            yield Fault(
-                "endpoint",
-                f"{_CREDENTIALS.sub('', config.endpoint)} names no known SQL server",
-                f"leave it out for the DuckDB catalog, or begin with {', '.join(f'{name}://' for name in _SERVERS)}",
-            )
-
-    def missing(self, config: SqlConfig) -> Missing | None:
-        """Servers other than DuckDB are brought by extras."""
-        scheme = _scheme(config)
-        if scheme in _SERVERS:
-            return Missing(f"a SQL port on {scheme}", _SERVERS[scheme])
-        return None
-
-    def badges(self, config: SqlConfig) -> frozenset[str]:
-        """SQL, on DuckDB."""
-        return frozenset({"sql", "duckdb"})
 
     def address(self, config: SqlConfig, context: OutputContext) -> str:
         """``product.v1.port`` in the product's catalog file."""
         return f"{context.product_id}.v{context.major}.{context.port_name}"
+
+    def access(self, config: SqlConfig, context: OutputContext) -> str:
+        """As of any file."""
+        return "No sign-in: whoever may read the storage may read this port."
 
     def examples(self, config: SqlConfig, context: OutputContext) -> tuple[Example, ...]:
         """From the shell and from Python."""
@@ -157,7 +102,8 @@ def _write_catalog(path: Path, context: OutputContext, snapshot: Snapshot, manif
         try:
             for major, entries in manifest.ports.items():
                 for name, entry in entries.items():
-                    if entry.kind != SqlOutput.kind:
+                    # Views on servers are none of the catalog's; what they show may be guarded there.
+                    if entry.kind != "SQL" or "://" in entry.address:
                         continue
                     if (major, name) == (f"v{context.major}", context.port_name):
                         version = snapshot

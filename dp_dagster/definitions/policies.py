@@ -8,14 +8,14 @@ import dagster as dg
 
 from dp_dagster.descriptor.paths import shown
 from dp_dagster.errors import DataProductError, PolicyError, Problem
-from dp_dagster.policies import enforce
+from dp_dagster.policies import PortSubject, check_product, enforce, load_policies
 from dp_dagster.records import Records, service
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dp_dagster.policies import PolicyReport, PolicyResult
-    from dp_dagster.resolve import ResolvedProduct
+    from dp_dagster.resolve import ResolvedOutput, ResolvedProduct
 
 POLICIES_CHECK = "policies"
 _MARKS = {"passed": "✓", "failed": "✗", "raised": "✗", "exempted": "exempted", "not applicable": "-"}
@@ -57,6 +57,31 @@ def policy_check_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
         asset=asset,
         description="Whether the platform's policies are kept; `dp policy list` names them.",
     )
+
+
+def port_policy_check_specs(product: ResolvedProduct, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """The check of an output port; none where no policy looks at ports.
+
+    Raises:
+        SettingsError: the policies of the platform cannot be read.
+    """
+    is_any = any(policy.scope == "port" for policy in load_policies(product.settings).active)
+    return [policy_check_spec(asset)] if is_any else []
+
+
+def port_policy_check_results(
+    product: ResolvedProduct, port: ResolvedOutput, asset: dg.AssetKey
+) -> list[dg.AssetCheckResult]:
+    """What the policies that look at ports say of one.
+
+    Raises:
+        SettingsError: the policies of the platform cannot be read.
+    """
+    if not port_policy_check_specs(product, asset):
+        return []
+    label = port.dataset.label if port.dataset is not None else None
+    report = check_product(product, dataset=label).only(PortSubject(product, port).label)
+    return [policy_check_result(asset, report)]
 
 
 def policy_check_result(asset: dg.AssetKey, report: PolicyReport) -> dg.AssetCheckResult:

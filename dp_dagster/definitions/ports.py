@@ -10,6 +10,7 @@ from dp_dagster.definitions import describe, keys, sla
 from dp_dagster.definitions.freshness import freshness_policy
 from dp_dagster.definitions.lag import LAG_CHECK, lag_check_result, lag_check_spec
 from dp_dagster.definitions.lineage import port_lineage
+from dp_dagster.definitions.policies import port_policy_check_results, port_policy_check_specs
 from dp_dagster.definitions.work import begin, plain_failures
 from dp_dagster.errors import AuthorError
 from dp_dagster.pipeline import ProjectionOutcome, Session, project_port
@@ -69,6 +70,7 @@ def port_asset(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetsDefin
         check_specs=[
             *([check] if (check := lag_check_spec(product, port, key)) is not None else []),
             *sla.check_specs(port, key),
+            *port_policy_check_specs(product, key),
         ]
         or None,
     )
@@ -85,6 +87,7 @@ def port_asset(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetsDefin
             if has_lag:
                 yield lag_check_result(product, port, key)
             yield from sla.check_results(product, port, key)
+            yield from port_policy_check_results(product, port, key)
 
     return project
 

@@ -1,4 +1,4 @@
-r"""Conformance suites for kinds of ports and transforms, the same ones that the built-in kinds pass.
+r"""Conformance suites for kinds of ports and transforms and for policies, the same ones that the built-in kinds pass.
 
 An author of a kind gets the whole suite for a few lines. It needs pytest and hypothesis.
 
@@ -34,6 +34,7 @@ from __future__ import annotations
 from dp_dagster.testing.input_ports import InputPortSuite, InputSample
 from dp_dagster.testing.kinds import Faulty, KindSuite, Secret, Workplace
 from dp_dagster.testing.output_ports import OutputPortSuite, OutputSample
+from dp_dagster.testing.policies import PolicySample, PolicySuite, Workshop
 from dp_dagster.testing.published import publish_version
 from dp_dagster.testing.transforms import TransformSample, TransformSuite
 
@@ -44,9 +45,12 @@ __all__ = [
     "KindSuite",
     "OutputPortSuite",
     "OutputSample",
+    "PolicySample",
+    "PolicySuite",
     "Secret",
     "TransformSample",
     "TransformSuite",
     "Workplace",
+    "Workshop",
     "publish_version",
 ]

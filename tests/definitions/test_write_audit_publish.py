@@ -70,7 +70,8 @@ def test_a_good_run_materialises_everything_but_the_quarantine(
     promised = {(PORT, "sla_availability"), (PORT, "sla_freshness")}
     rules = resolved(project.root / "products/orders").dataset("orders").contract.rules
     assert promised < set(judged)
-    assert len(judged) == 2 + len(rules) + len(promised)
+    assert len(judged) == 3 + len(rules) + len(promised)
+    assert judged[PORT, "policies"].passed
     assert [name for (_, name), one in judged.items() if not one.passed] == ["policies"]
     assert judged[DATASET, "policies"].severity == dg.AssetCheckSeverity.WARN
     assert all(one.target_materialization_data is not None for one in judged.values())

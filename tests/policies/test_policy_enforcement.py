@@ -231,12 +231,13 @@ def test_a_policy_that_raises_refuses_too(project: TestProject) -> None:
 # -- the check in Dagster ----------------------------------------------------------------------------------
 
 
-def checks_of(product: ResolvedProduct) -> tuple[bool, Any]:
-    """Run the product in Dagster; whether it succeeded, and its last check ``policies``."""
+def checks_of(product: ResolvedProduct, *asset: str) -> tuple[bool, Any]:
+    """Run the product in Dagster; whether it succeeded, and the last check ``policies`` of an asset."""
+    path = ["shops", "v1", *(asset or ("dataset", "totals"))]
     with dg.DagsterInstance.ephemeral() as instance:
         result = run_in_dagster(product, instance, lambda _: None)
         records = instance.event_log_storage.get_latest_asset_check_execution_by_key(
-            [dg.AssetCheckKey(dg.AssetKey(["shops", "v1", "dataset", "totals"]), "policies")]
+            [dg.AssetCheckKey(dg.AssetKey(path), "policies")]
         )
         [record] = records.values()
         return result.succeeded, record.event.dagster_event.event_specific_data
@@ -252,6 +253,29 @@ def test_the_check_of_a_dataset(project: TestProject) -> None:
     assert (succeeded, check.passed, check.severity) == (False, False, dg.AssetCheckSeverity.ERROR)
     assert check.metadata["failed"].value == "owner_and_domain"
     assert "nobody owns the product" in check.description
+
+
+def test_the_check_of_a_port(project: TestProject) -> None:
+    product = make(project, ("sla: {retention: 90d}\n", ""), settings="policies.retention_declared = 'off'\n")
+    wanted = '[policies.sla_declared]\nobjectives = ["latency"]\n'
+    succeeded, check = checks_of(product, "port", "vw_totals")
+    assert (succeeded, check.passed) == (True, True)
+    table = check.metadata["policies"].value
+    assert "| sla_declared | output_ports.vw_totals | ✓ |" in table
+    assert "datasets.totals" not in table
+    set_policies(project.root, wanted)
+    succeeded, check = checks_of(again(product), "port", "vw_totals")
+    assert (succeeded, check.passed, check.severity) == (True, False, dg.AssetCheckSeverity.WARN)
+    assert "does not promise latency" in check.description
+    off = "".join(
+        f'policies.{name} = "off"\n' for name in ("sla_declared", "classified_masked", "served_authenticated")
+    )
+    set_policies(project.root, off)
+    keys = {
+        key.to_user_string()
+        for key in load_product(product.root).get_repository_def().asset_graph.asset_check_keys
+    }
+    assert not [key for key in keys if "port/vw_totals" in key and key.endswith(":policies")]
 
 
 # -- dp policy ---------------------------------------------------------------------------------------------

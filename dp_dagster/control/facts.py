@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from dp_dagster.records import Records
 
 _COUNTED = ("audited", "published", "held", "quarantined", "rolled_back", "refused", "read")
-# Runs that lie further back say nothing of how long a run takes now.
-_RUNS_LOOKED_AT = 20_000
+_OF_RUNS = ("audited", "published", "held", "quarantined", "projected")
 _NAMED = 500
 
 
@@ -28,7 +27,7 @@ class Facts:
     Attributes:
         counts: How often each kind of record was written, by product, subject and kind.
         verdicts: The last verdict.
-        runs: How many seconds the last run of each product took, from its first record to its last, and its end.
+        runs: How many seconds the last run of each product took until its last record, and when that was.
     """
 
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
@@ -85,18 +84,16 @@ class RecordFacts:
                 for row in connection.execute(database.records.select().where(wanted)):
                     verdict = Verdict.from_dict(json.loads(row.payload)["verdict"])
                     self._facts.verdicts[row.product, row.subject] = verdict
-            recent = column.id > max(self._seen, newest - _RUNS_LOOKED_AT)
-            runs = (
-                sqlalchemy.select(
-                    column.product,
-                    sqlalchemy.func.min(column.at).label("begun"),
-                    sqlalchemy.func.max(column.at).label("ended"),
-                )
-                .where(fresh & recent & (column.run_id != "") & column.kind.in_(_COUNTED))
-                .group_by(column.product, column.run_id)
-                .order_by(sqlalchemy.func.max(column.id))
+            last = (
+                sqlalchemy.select(sqlalchemy.func.max(column.id))
+                .where(fresh & (column.run_id != "") & column.kind.in_(_OF_RUNS))
+                .group_by(column.product)
             )
-            for row in connection.execute(runs):
-                begun, ended = datetime.fromisoformat(row.begun), datetime.fromisoformat(row.ended)
-                self._facts.runs[row.product] = ((ended - begun).total_seconds(), ended)
+            for row in connection.execute(database.records.select().where(column.id.in_(last))):
+                # Releases before this did not write down when a run began; nothing is told of these.
+                begun = json.loads(row.payload).get("run_started")
+                if begun is not None:
+                    ended = datetime.fromisoformat(row.at)
+                    seconds = (ended - datetime.fromisoformat(begun)).total_seconds()
+                    self._facts.runs[row.product] = (max(seconds, 0.0), ended)
             self._seen = newest

@@ -132,7 +132,7 @@ class ProductMetrics(Collector):
         yield from _verdicts(facts)
         duration = GaugeMetricFamily(
             "dp_run_duration_seconds",
-            "How long the last run took, from its first record to its last.",
+            "How long the last run took, from its beginning to its last record.",
             labels=("product",),
         )
         ended = GaugeMetricFamily(

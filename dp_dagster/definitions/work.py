@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -50,7 +51,16 @@ def begin(context: dg.AssetExecutionContext, product: ResolvedProduct) -> Sessio
         connect=work_database,
         acknowledged=[name for name in agreed.split(",") if name],
         actor=actor_of(context.run.tags),
+        started=_started(context),
     )
+
+
+def _started(context: dg.AssetExecutionContext) -> datetime | None:
+    """When Dagster began the run; ``None`` where it does not say so, in a test of one asset for example."""
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    if record is None or record.start_time is None:
+        return None
+    return datetime.fromtimestamp(record.start_time, UTC)
 
 
 _begun: set[str] = set()

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ class Session:
         connect: Opens a work database; DuckDB itself by default, dagster-duckdb's resource under Dagster.
         acknowledged: Consumers that agreed to a change of contract that breaks them.
         actor: Who does it, for the records; by default the account that this process runs under.
+        started: When the run began; by default now.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Session:
         *,
         acknowledged: Sequence[str] = (),
         actor: str | None = None,
+        started: datetime | None = None,
     ) -> None:
         self.product = product
         self.run_id = run_id
         self.settings = product.settings
         self.acknowledged = tuple(acknowledged)
         self.actor = actor or os_user()
+        self.started = started or datetime.now(UTC)
         self._connect = connect or duckdb_engine.connect
         self.work_folder = product.settings.state_directory / "work" / product.id / run_id
 
@@ -89,7 +93,12 @@ class Session:
             subject=subject,
             actor=self.actor,
             run_id=self.run_id,
-            payload={**payload, "environment": self.settings.environment},
+            # How long runs take is read from here, by whoever can read the records.
+            payload={
+                **payload,
+                "environment": self.settings.environment,
+                "run_started": self.started.isoformat(timespec="milliseconds"),
+            },
         )
 
     def record_if_changed(self, kind: Kind, subject: str, **payload: Any) -> None:

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Mount
-from support import TestProject
+from support import PRODUCT_YAML, TestProject
 
 from dp_dagster.access.view import Identity
 from dp_dagster.control.config import ControlConfig
@@ -23,12 +23,14 @@ from dp_dagster.errors import AccessDeniedError, AuthenticationError, NotFoundEr
 from dp_dagster.pipeline import Session, land_input, project_port, publish_dataset, run_transform
 from dp_dagster.resolve import resolve
 from dp_dagster.settings import Settings
+from dp_dagster.sla.evaluator import evaluator_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from dp_dagster.resolve import ResolvedProduct
 
+SLA = "sla: {availability: 99.9%, retention: 90d, completeness: 99%, latency: {p95: 200ms}}\n"
 ROLES = {"metrics": ["watcher"], "audit": ["auditor"]}
 
 
@@ -116,12 +118,14 @@ def control(shop) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def standing_shop(tmp_path_factory) -> Shop:
-    """A product that was published once, for tests that only read."""
+    """A product that was published once and whose objectives were evaluated, for tests that only read."""
     root = tmp_path_factory.mktemp("standing")
     (root / "dp_dagster.toml").touch()
     project = TestProject(root)
-    project.add_product()
-    return published(project)
+    project.add_product(descriptor=PRODUCT_YAML.format(product_id="shops") + SLA)
+    shop = published(project)
+    evaluator_for(shop.settings).evaluate([shop.product])
+    return shop
 
 
 @pytest.fixture(scope="session")

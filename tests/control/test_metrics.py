@@ -8,10 +8,14 @@ import socket
 import subprocess
 import time
 import urllib.request
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support import ROOT
+
+from dp_dagster.pipeline import Session
+from dp_dagster.sla.store import Readings
 
 WATCHER = {"authorization": "Bearer watcher"}
 OPENMETRICS = {**WATCHER, "accept": "application/openmetrics-text; version=1.0.0"}
@@ -69,7 +73,7 @@ def test_more_history_makes_no_more_series(control, shop) -> None:
 
 @pytest.mark.slow
 @pytest.mark.needs("prometheus")
-def test_prometheus_takes_them(standing, tmp_path) -> None:
+def test_prometheus_takes_them(standing, standing_shop, tmp_path) -> None:
     text = standing.get("/metrics", headers=WATCHER).text
     checked = subprocess.run(
         ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
@@ -104,10 +108,56 @@ def test_prometheus_takes_them(standing, tmp_path) -> None:
     ) as process:
         try:
             result = _asked(listen, 'dp_publications_total{product="shops"}')
+            scraped = {
+                name: {
+                    one["metric"].get("objective", ""): float(one["value"][1]) for one in _asked(listen, name)
+                }
+                for name in (
+                    "dp_objective_state==1",
+                    "dp_objective_reading",
+                    "dp_objective_target",
+                    "dp_objective_budget_left_ratio",
+                    "dp_objective_burn_rate_ratio",
+                    "dp_run_duration_seconds",
+                )
+            }
+            states = {
+                one["metric"]["objective"]: one["metric"]["state"]
+                for one in _asked(listen, "dp_objective_state==1")
+            }
         finally:
             process.terminate()
     assert result[0]["metric"]["dataset"] == "totals"
     assert result[0]["value"][1] == "1"
+    assert 0 < scraped["dp_run_duration_seconds"][""] < 60
+    _are_what_was_read(scraped, states, standing_shop.settings)
+
+
+def _are_what_was_read(scraped, states, settings) -> None:
+    """Prometheus has what the readings say of each objective, and nothing of what they do not say."""
+    kept = {one.objective: one for one in Readings(settings.resolved_records_url).states()}
+    assert states == {name: one.state for name, one in kept.items()}
+    assert {"met", "not_evaluated"} <= set(states.values())
+    for metric, attribute in (
+        ("dp_objective_reading", "value"),
+        ("dp_objective_target", "target"),
+        ("dp_objective_budget_left_ratio", "budget_left"),
+        ("dp_objective_burn_rate_ratio", "burn_rate"),
+    ):
+        told = {name: getattr(one, attribute) for name, one in kept.items()}
+        assert scraped[metric] == pytest.approx({name: one for name, one in told.items() if one is not None})
+    assert scraped["dp_objective_budget_left_ratio"]["availability"] == 1
+
+
+def test_how_long_the_last_run_took(control, shop) -> None:
+    first = samples(control)["dp_run_duration_seconds",]
+    assert 0 < first < 60
+    session = Session(shop.product, "long", started=datetime.now(UTC) - timedelta(minutes=5))
+    session.record("projected", "v1/port/other")
+    # It was scraped in the middle of the run, which changes nothing of what the run took in the end.
+    assert samples(control)["dp_run_duration_seconds",] == pytest.approx(300, abs=10)
+    session.record("projected", "v1/port/vw_totals")
+    assert samples(control)["dp_run_duration_seconds",] == pytest.approx(300, abs=10)
 
 
 def _asked(listen: str, query: str) -> list:

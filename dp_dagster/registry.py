@@ -74,7 +74,6 @@ _RESERVED: dict[Family, tuple[tuple[str, str, str], ...]] = {
         ("PYTHON", "a Python function", "python"),
     ),
     "output_ports": (
-        ("EVENTS", "changes as CloudEvents, over server-sent events", "serve"),
         ("WEBHOOK", "changes as CloudEvents, sent to an address", "serve"),
         ("KAFKA", "changes as CloudEvents in a Kafka topic", "kafka"),
         ("NATS", "changes as CloudEvents in a NATS stream", "nats"),

@@ -18,7 +18,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port.")] = 8700,
     workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
 ) -> None:
-    """Serve the REST_API and GRAPHQL ports of products, always the newest published version.
+    """Serve the REST_API, GRAPHQL and EVENT_STREAM ports of products, always the newest published version.
 
     New versions are picked up without a restart. Ends on SIGTERM or Ctrl-C, when what has begun is answered.
     """

@@ -272,6 +272,16 @@ class OutputPort(ABC, Generic[ConfigT]):
         """Faults that can be known without projecting. Default: none."""
         return ()
 
+    def check_dataset(self, config: ConfigT, contract: Contract, key: tuple[str, ...]) -> Iterable[Fault]:
+        """What of the dataset the kind cannot show, or not with this configuration. Default: nothing.
+
+        Args:
+            config: The port's configuration.
+            contract: The dataset's.
+            key: The columns that tell its rows apart; may be empty.
+        """
+        return ()
+
     def badges(self, config: ConfigT) -> frozenset[str]:
         """Technologies to show as badges in the Dagster UI; at most two."""
         return frozenset({self.kind.lower()})

@@ -93,6 +93,16 @@ class PortHost(Protocol):
     def related(self, dataset: str, identity: Identity) -> tuple[PortHost, DatasetView] | None:
         """Another dataset of the product, as this identity sees it; ``None`` where it may not."""
 
+    async def changed(self, version: int) -> None:
+        """Wait until another version than this one is on show, or the server ends."""
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the server ends: answers that have no end of their own come to one."""
+
+    async def ended(self) -> None:
+        """Wait until the server ends."""
+
 
 class ServedPort(OutputPort[ConfigT]):
     """A kind of output port that answers requests."""

@@ -313,12 +313,16 @@ class _Resolver:
                 self.states.mark(
                     (*keys, "refresh_rate"), "not evaluated", f"nothing is published here: {reason}"
                 )
+            dataset = datasets.get(part.dataset or "")
+            if configured.plugin is not None and dataset is not None:
+                fits = configured.plugin.check_dataset
+                note_faults(self.draft, keys, partial(fits, configured.config, dataset.contract, dataset.key))
             refresh = part.refresh_rate or (head.refresh_rate if head else None)
             port = ResolvedOutput(
                 name=part.name or "",
                 port=configured.plugin,
                 config=configured.config,
-                dataset=datasets.get(part.dataset or ""),
+                dataset=dataset,
                 refresh=refresh if state == "active" else None,
                 sla={**((head.sla if head else None) or {}), **(part.sla or {})},
                 declaration=part,

@@ -29,6 +29,7 @@ from dp_dagster.serving.mounts import Services, mounts
 from dp_dagster.serving.options import ServeOptions
 from dp_dagster.serving.products import found_products, served_ports
 from dp_dagster.serving.shell import Route, Shell, json_answer
+from dp_dagster.serving.signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -270,6 +271,8 @@ class _Assembly:
 
     async def _start(self) -> None:
         self.gates.start()
+        self.signals = Signals(self._end_streams)
+        self.signals.listen()
         # What ports show is known before the first request.
         await asyncio.gather(*(follower.look() for follower in self.followers.values()))
         self.tasks = [asyncio.create_task(follower.run()) for follower in self.followers.values()]
@@ -277,7 +280,14 @@ class _Assembly:
             if mount.start is not None:
                 await mount.start()
 
+    def _end_streams(self) -> None:
+        """Answers without an end of their own come to one: the server waits for all that has begun."""
+        for port in self.ports:
+            port.host.end()
+
     async def _stop(self) -> None:
+        self.signals.leave()
+        self._end_streams()
         for task in self.tasks:
             task.cancel()
         for task in self.tasks:

@@ -87,6 +87,7 @@ class Follower:
             current = host.current
             if current is not None and self._told.get(host) != current.version:
                 self._told[host] = current.version
+                host.tell()
                 if self._shown is not None:
                     self._shown(host, current)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from typing import TYPE_CHECKING
@@ -47,6 +48,8 @@ class Host:
         self._current: PublishedVersion | None = None
         self._next: PublishedVersion | None = None
         self._guard = threading.Lock()
+        self._changed = asyncio.Event()
+        self._ending = asyncio.Event()
 
     # -- for kinds -------------------------------------------------------------------------------------
 
@@ -90,6 +93,20 @@ class Host:
         """Another dataset of the product, as this identity sees it; ``None`` where it may not."""
         return self._related(dataset, identity)
 
+    async def changed(self, version: int) -> None:
+        """Wait until another version than this one is on show, or the server ends."""
+        while not self.is_ending and (self._current is None or self._current.version == version):
+            await self._changed.wait()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the server ends: answers that have no end of their own come to one."""
+        return self._ending.is_set()
+
+    async def ended(self) -> None:
+        """Wait until the server ends."""
+        await self._ending.wait()
+
     # -- for who follows the manifest ------------------------------------------------------------------
 
     @property
@@ -121,6 +138,16 @@ class Host:
                 return None
             self._next = opened
         return opened
+
+    def tell(self) -> None:
+        """Wake who waits for another version. Called in the event loop."""
+        told, self._changed = self._changed, asyncio.Event()
+        told.set()
+
+    def end(self) -> None:
+        """Have answers without an end come to one. Called in the event loop."""
+        self._ending.set()
+        self.tell()
 
     def show(self, version: PublishedVersion) -> None:
         """Put a version on show, unless a newer one was opened meanwhile."""

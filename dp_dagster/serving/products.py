@@ -32,7 +32,7 @@ def served_products(options: ServeOptions, settings: Settings) -> tuple[Resolved
     if settings.control is None and not any(served_ports(product) for product in products):
         names = ", ".join(product.id for product in products) or "the project"
         raise UsageError(
-            f"{names}: no active output port is served; declare one of type REST_API or GRAPHQL, see "
+            f"{names}: no active output port is served; declare one of type REST_API, GRAPHQL or EVENT_STREAM, see "
             "docs/serving.md, or set a control port, see docs/control.md"
         )
     return products

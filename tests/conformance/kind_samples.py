@@ -15,6 +15,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 from served_samples import SERVED_SAMPLES
 
+from dp_dagster.ports.outputs.event_stream import EventStreamOutput
 from dp_dagster.ports.outputs.graphql import GraphqlOutput
 from dp_dagster.ports.outputs.rest import RestOutput
 from dp_dagster.storage.bucket import is_bucket
@@ -307,6 +308,7 @@ SAMPLES: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {
         "delta in a bucket": files_in_a_bucket("delta"),
     },
     ("output_ports", "REST_API"): {"": served_output(RestOutput)},
+    ("output_ports", "EVENT_STREAM"): {"": served_output(EventStreamOutput)},
     ("output_ports", "GRAPHQL"): {"": served_output(GraphqlOutput)},
     ("transforms", "SQL"): {"": sql_transform},
     ("transforms", "PYTHON"): {"": python_transform},

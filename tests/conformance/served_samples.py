@@ -104,8 +104,43 @@ def graphql_reply(response: Response) -> Reply:
     return Reply(200, rows=tuple(rows.get("nodes", [rows])), version=version)
 
 
+def ask_events(client: Client, path: str, question: Question) -> Reply:
+    """All rows of a version, up to its publication."""
+    version = "newest" if question.as_of is None else str(question.as_of)
+    query: list[tuple[str, str]] = [("snapshot", version), ("until", version)]
+    if question.where:
+        column, operator, value = question.where
+        text = ",".join(escaped(str(one)) for one in value) if operator == "in" else str(value)
+        query.append((f"{column}[{_OPERATORS[operator]}]", text))
+    if question.key is not None:
+        query.append(("id", str(question.key)))
+    if question.sort is not None:
+        # Events have an order of their own.
+        query.append(("sort", question.sort))
+    if question.columns:
+        query.append(("fields", ",".join(escaped(name) for name in question.columns)))
+    return events_reply(client.get(f"{path}?{urlencode(query)}"), count=question.count)
+
+
+def events_reply(response: Response, *, count: bool = False) -> Reply:
+    if response.status != 200:
+        body: dict[str, Any] = json.loads(response.body)
+        body.pop("request_id", None)
+        return Reply(response.status, refused=json.dumps(body))
+    told = [json.loads(line[6:]) for line in response.text.splitlines() if line.startswith("data: ")]
+    rows = [event["data"]["after"] for event in told if ".row.inserted." in event["type"]]
+    version = told[-1]["datasetversion"]
+    assert ".published." in told[-1]["type"]
+    return (
+        Reply(200, count=len(rows), version=version)
+        if count
+        else Reply(200, rows=tuple(rows), version=version)
+    )
+
+
 #: By kind; a served kind that is not here fails the suite.
 SERVED_SAMPLES: dict[str, ServedSample] = {
     "REST_API": ServedSample(ask=ask_rest),
     "GRAPHQL": ServedSample(ask=ask_graphql),
+    "EVENT_STREAM": ServedSample(ask=ask_events),
 }

@@ -84,12 +84,15 @@ class Parameters:
 NO_PARAMETERS = Parameters()
 
 
-def read_parameters(query: bytes, known: Collection[str] = OPTIONS) -> Parameters:
+def read_parameters(
+    query: bytes, known: Collection[str] = OPTIONS, options_of_kind: Collection[str] = OPTIONS
+) -> Parameters:
     """Take a query string apart.
 
     Args:
         query: As it stands in the request.
         known: The options that the address has.
+        options_of_kind: Those that any address of the port has; everything else is a filter.
 
     Raises:
         RequestError: it cannot be read, or says an option twice or one that the address does not have.
@@ -111,7 +114,7 @@ def read_parameters(query: bytes, known: Collection[str] = OPTIONS) -> Parameter
         name, value = decoded(written, "the query"), decoded(value_written, "the query")
         if name not in _OF_ONE_PAGE:
             kept.append(part)
-        if name not in OPTIONS:
+        if name not in options_of_kind:
             filters.append((name, value))
         elif name not in known:
             raise RequestError(
@@ -169,10 +172,12 @@ class Readable:
     Attributes:
         columns: What they may select, in order.
         clear: Those that they may also filter and sort by.
+        options: Parameters that are no columns, to be named where one is not known.
     """
 
     columns: Mapping[str, Column]
     clear: frozenset[str]
+    options: tuple[str, ...] = OPTIONS
 
     def selection(self, fields: str | None) -> tuple[str, ...]:
         """The columns that ``fields`` names, in its order; all without it.
@@ -284,7 +289,7 @@ class Readable:
                     "there is no such column for you",
                     parameter,
                     value,
-                    f"the columns are {', '.join(self.columns)}; other parameters are {', '.join(OPTIONS)}",
+                    f"the columns are {', '.join(self.columns)}; other parameters are {', '.join(self.options)}",
                 )
             )
         return column

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from dp_dagster.descriptor.interpolation import REFERENCE
+from dp_dagster.descriptor.interpolation import REFERENCE, without_secret
 from dp_dagster.errors import NotInstalledError
 from dp_dagster.resolve.alerting import NOT_INSTALLED, not_evaluated, references
 
@@ -71,21 +71,6 @@ def _redacted(channel: Channel, what: str, heard: Iterable[str]) -> str:
     text = f"{what} ({said})" if said else what
     for name in references(channel):
         text = without_secret(text, name, os.environ.get(name, ""))
-    return text
-
-
-_SEPARATORS = r"[/:@?&=#,;\s]+"
-
-
-def without_secret(text: str, name: str, value: str) -> str:
-    """A text without the value of a variable, whole or in parts: a URL is made of several secrets."""
-    parts = {value, unquote(value)}
-    # Split as it is written first: a password may hold, quoted, what separates the parts.
-    for part in re.split(_SEPARATORS, value):
-        parts |= {part, unquote(part)}
-    parts |= set(re.split(_SEPARATORS, unquote(value)))
-    for part in sorted((part for part in parts if len(part) > 3), key=len, reverse=True):
-        text = re.sub(re.escape(part), f"${{{name}}}", text, flags=re.IGNORECASE)
     return text
 
 

@@ -11,7 +11,8 @@ from dp_dagster.definitions import describe, keys, results
 from dp_dagster.definitions.work import begin, plain_failures
 from dp_dagster.deprecation import upstream_notice
 from dp_dagster.pipeline import Session
-from dp_dagster.pipeline.inputs import InputOutcome, land_input
+from dp_dagster.pipeline.inputs import land_input
+from dp_dagster.pipeline.landing import InputOutcome
 from dp_dagster.resolve import ResolvedInput, ResolvedProduct
 
 
@@ -74,6 +75,15 @@ def _events(
     }
     if pinned.rows is not None:
         metadata["dagster/row_count"] = pinned.rows
+    if outcome.rows_read is not None:
+        metadata["rows_read"] = outcome.rows_read
+    if outcome.quarantined_rows:
+        metadata["quarantined_rows"] = outcome.quarantined_rows
+    if outcome.changes:
+        metadata["schema_changes"] = dg.MetadataValue.md(
+            "\n".join(f"- {change}" for change in outcome.changes)
+        )
+        session.say(f"{session.product.id}/input/{declared.name}: {'; '.join(outcome.changes)}")
     version = pinned.version if pinned.version is not None else pinned.provenance.get("fingerprint", "")
     if pinned.version is not None:
         metadata["version"] = pinned.version

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
+# How far an input port has read, and why it waits.
+_SAID_BY_AN_INPUT = re.compile(r"\w+/input/\w+: ")
+
+
 class ProgressHandler(logging.Handler):
     """Turns Dagster's events into lines."""
 
@@ -34,6 +38,8 @@ class ProgressHandler(logging.Handler):
                 self._say(f"  - {not_run[1].replace('__', '/')}  not run")
             elif record.levelno >= logging.WARNING:
                 self._say(f"  ! {message}")
+            elif _SAID_BY_AN_INPUT.match(message):
+                self._say(f"  … {message}")
             return
         step = event.step_key or ""
         kind = event.event_type_value

@@ -52,6 +52,7 @@ def begin(context: dg.AssetExecutionContext, product: ResolvedProduct) -> Sessio
         acknowledged=[name for name in agreed.split(",") if name],
         actor=actor_of(context.run.tags),
         started=_started(context),
+        say=context.log.info,
     )
 
 

@@ -45,10 +45,16 @@ _LITERAL_SECRET = "this may hold a secret, so it must not stand in the file"  # 
 _LITERAL_FIX = "put it into an environment variable and write ${NAME}"
 
 
+INPUT_SECRETS = frozenset({"credentials", "headers", "url"})
+"""Options of input ports in which references stay references until data is read."""
+
+
 def may_hold_secret(keys: tuple[str | int, ...]) -> bool:
-    """Whether references at a place of ``product.yaml`` stay references until a message is sent."""
+    """Whether references at a place of ``product.yaml`` stay references until they are used."""
     if not keys:
         return False
+    if keys[0] == "input_ports":
+        return len(keys) > 2 and keys[2] in INPUT_SECRETS
     if keys[0] == "consumers":
         return keys[-1] == "contact"
     return keys[0] == "alerts" and (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,3 +65,19 @@ def interpolate(text: str, environment: Mapping[str, str]) -> Interpolated:
         return value or ""
 
     return Interpolated(_TOKEN.sub(replace, text), frozenset(variables), replaced=True)
+
+
+_SEPARATORS = r"[/:@?&=#,;\s]+"
+
+
+def without_secret(text: str, name: str, value: str) -> str:
+    """A text without the value of a variable, whole or in parts: a URL is made of several secrets."""
+    parts = {value, unquote(value)}
+    # Split as it is written first: a password may hold, quoted, what separates the parts.
+    for part in re.split(_SEPARATORS, value):
+        parts |= {part, unquote(part)}
+    parts |= set(re.split(_SEPARATORS, unquote(value)))
+    hidden = sorted((part for part in parts if len(part) > 3), key=len, reverse=True)
+    # All at once: what stands in their place may hold one of them again.
+    pattern = "|".join(re.escape(part) for part in hidden)
+    return re.sub(pattern, f"${{{name}}}", text, flags=re.IGNORECASE) if hidden else text

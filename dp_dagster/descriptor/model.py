@@ -102,6 +102,9 @@ class InputPort(_KindModel):
         description="What must hold of the data that comes in: `contracts/inputs.py:RawFlights`.",
     )
     refresh_rate: Refresh | None = Field(default=None, description="How often there is something new.")
+    quarantine: Quarantine | None = Field(
+        default=None, description="Without it, one row that breaks the contract holds all that comes in."
+    )
 
 
 class Transform(_KindModel):

@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dp_dagster.contracts.audit import judge
 from dp_dagster.errors import ContractViolationError, InputError
-from dp_dagster.pipeline.publication import Publisher
-from dp_dagster.pipeline.session import pinned_version
+from dp_dagster.pipeline.landing import InputOutcome, Lander
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from dp_dagster.contracts.model import Contract, Rule
-    from dp_dagster.contracts.verdict import Verdict
     from dp_dagster.pipeline.session import Session
     from dp_dagster.ports.base import Pinned
     from dp_dagster.resolve import ResolvedInput
-    from dp_dagster.storage import Table
-
-
-@dataclass(frozen=True)
-class InputOutcome:
-    """What landing an input came to.
-
-    Attributes:
-        name: The input port.
-        pinned: What the run reads; ``None`` when the input's contract held the data.
-        verdict: Of the input's contract, if it has one and the data was judged now.
-        unchanged: Nothing new was there; the version landed before is read.
-    """
-
-    name: str
-    pinned: Pinned | None
-    verdict: Verdict | None
-    unchanged: bool = False
 
 
 def land_input(session: Session, name: str) -> InputOutcome:
@@ -53,7 +30,7 @@ def land_input(session: Session, name: str) -> InputOutcome:
     declared = session.product.input(name)
     register_as_consumer(session, declared)
     if declared.port.lands(declared.config, audited=declared.contract is not None):
-        return _land(session, declared)
+        return Lander(session, declared).land()
     return _pin_in_place(session, declared)
 
 
@@ -125,73 +102,6 @@ def _pin_in_place(session: Session, declared: ResolvedInput) -> InputOutcome:
             return InputOutcome(declared.name, None, verdict)
         pinned = replace(pinned, rows=evaluation.rows)
     return InputOutcome(declared.name, session.pin(declared.name, pinned), verdict)
-
-
-def _land(session: Session, declared: ResolvedInput) -> InputOutcome:
-    already = session.pinned(declared.name)
-    if already is not None:
-        return InputOutcome(declared.name, already, None, unchanged=True)
-    table = session.input_table(declared.name)
-    identity = _identity(session, declared)
-    unchanged = _unchanged(session, declared, table, identity)
-    if unchanged is not None:
-        return unchanged
-    with table.lock(session.holder):
-        # Whoever had the lock before may have landed the same.
-        unchanged = _unchanged(session, declared, table, identity)
-        return unchanged or _land_now(session, declared, table, identity)
-
-
-def _identity(session: Session, declared: ResolvedInput) -> dict[str, str]:
-    fingerprint = declared.port.fingerprint(declared.config, session.input_context(declared))
-    # The same files read in another way are something new.
-    reading = hashlib.sha256(declared.config.model_dump_json().encode())
-    reading.update(declared.contract.hash.encode() if declared.contract else b"")
-    return {"dp.fingerprint": fingerprint, "dp.reading": reading.hexdigest()[:32]}
-
-
-def _unchanged(
-    session: Session, declared: ResolvedInput, table: Table, identity: Mapping[str, str]
-) -> InputOutcome | None:
-    newest = table.newest()
-    if newest is None or any(newest.metadata.get(key) != value for key, value in identity.items()):
-        return None
-    pinned = session.pin(declared.name, pinned_version(declared.name, newest))
-    return InputOutcome(declared.name, pinned, None, unchanged=True)
-
-
-def _land_now(
-    session: Session, declared: ResolvedInput, table: Table, identity: Mapping[str, str]
-) -> InputOutcome:
-    context = session.input_context(declared)
-    location = declared.port.location(declared.config)
-
-    def write(path: Path) -> None:
-        with session.connection() as connection:
-            declared.port.write(declared.config, context, connection, path)
-
-    def still_the_same() -> None:
-        if declared.port.fingerprint(declared.config, context) != identity["dp.fingerprint"]:
-            raise InputError(
-                f"{session.product.id}/input/{declared.name}: {location} changed while it was being read; "
-                "run it again when it is complete"
-            )
-
-    publication = Publisher(
-        session,
-        table,
-        f"input/{declared.name}",
-        write=write,
-        upstream=lambda: {"location": location, "fingerprint": identity["dp.fingerprint"]},
-        contract=declared.contract,
-        metadata={**identity, "dp.location": location},
-        before_commit=still_the_same,
-    ).publish()
-    if publication.snapshot is None:
-        return InputOutcome(declared.name, None, publication.verdict)
-    # Exactly what was landed here, also where somebody lands something newer meanwhile.
-    pinned = session.pin(declared.name, pinned_version(declared.name, publication.snapshot))
-    return InputOutcome(declared.name, pinned, publication.verdict)
 
 
 def inputs_still_the_same(session: Session, relation: str) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from dp_dagster.contracts.beside import Beside
     from dp_dagster.contracts.evaluate import Evaluation
     from dp_dagster.contracts.model import Contract
     from dp_dagster.contracts.verdict import Verdict
@@ -56,6 +57,9 @@ class Publisher:
         metadata: Further commit metadata.
         others: Files of the datasets that the contract refers to, by what it calls them.
         before_commit: Called between verdict and commit; raises what should stop the commit.
+        known_when_written: Commit metadata that is known only when the rows have been written.
+        added_to: The version that the rows are added to, asked when they have been written. ``None``: they are the
+            whole version.
     """
 
     session: Session
@@ -70,6 +74,8 @@ class Publisher:
     metadata: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, Sequence[str]] = field(default_factory=dict)
     before_commit: Callable[[], None] = lambda: None
+    known_when_written: Callable[[], Mapping[str, str]] = dict
+    added_to: Callable[[], Snapshot | None] = lambda: None
 
     def publish(self) -> Publication:
         """Write, audit and publish.
@@ -131,6 +137,8 @@ class Publisher:
         draft = self.table.draft(self.session.run_id)
         try:
             write(draft.new_file())
+            if self.added_to() is not None:
+                draft.add_only()
             return draft.seal()
         except BaseException:
             draft.discard()
@@ -143,6 +151,7 @@ class Publisher:
             "dp.code_version": self.code_version,
             "dp.upstream": json.dumps(self.upstream(), sort_keys=True),
             **self.metadata,
+            **self.known_when_written(),
         }
 
     def _audit_and_publish(
@@ -151,7 +160,11 @@ class Publisher:
         from dp_dagster.contracts.evaluate import evaluate
 
         evaluation = evaluate(
-            contract, candidate.paths, product_root=self.session.product.root, others=self.others
+            contract,
+            candidate.paths,
+            product_root=self.session.product.root,
+            others=self.others,
+            beside=self._beside(),
         )
         verdict = judge(
             evaluation,
@@ -166,6 +179,13 @@ class Publisher:
         if not verdict.passed:
             return self._hold(candidate, contract, evaluation, verdict)
         return Publication(verdict, self._commit(candidate, contract, verdict, commit))
+
+    def _beside(self) -> Beside:
+        """What stays of the table when the candidate is published."""
+        from dp_dagster.contracts.beside import Beside
+
+        base = self.added_to()
+        return Beside() if base is None else Beside(base.files)
 
     def _publish_good_rows(
         self,
@@ -193,6 +213,7 @@ class Publisher:
                 product_root=self.session.product.root,
                 evaluation=evaluation,
                 others=self.others,
+                beside=self._beside(),
             )
 
         accepted = self._written(write)
@@ -228,6 +249,7 @@ class Publisher:
                 limit=HELD_ROWS_KEPT,
                 evaluation=evaluation,
                 others=self.others,
+                beside=self._beside(),
             )
             truncated = failing.truncated
             rejected = self._put_aside(candidate, failing.batches, in_part=False)
@@ -236,7 +258,11 @@ class Publisher:
         return Publication(verdict, None, rejected, truncated)
 
     def _commit(
-        self, candidate: Candidate, contract: Contract, verdict: Verdict, commit: dict[str, str]
+        self,
+        candidate: Candidate,
+        contract: Contract,
+        verdict: Verdict,
+        commit: dict[str, str],
     ) -> Snapshot:
         self.before_commit()
         snapshot = self.table.publish(candidate, verdict, commit, contract_hash=contract.hash)

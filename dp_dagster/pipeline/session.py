@@ -50,6 +50,7 @@ class Session:
         acknowledged: Consumers that agreed to a change of contract that breaks them.
         actor: Who does it, for the records; by default the account that this process runs under.
         started: When the run began; by default now.
+        say: Tells whoever watches the run how far it has come.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Session:
         acknowledged: Sequence[str] = (),
         actor: str | None = None,
         started: datetime | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self.product = product
         self.run_id = run_id
@@ -68,6 +70,7 @@ class Session:
         self.acknowledged = tuple(acknowledged)
         self.actor = actor or os_user()
         self.started = started or datetime.now(UTC)
+        self.say: Callable[[str], None] = say or (lambda _message: None)
         self._connect = connect or duckdb_engine.connect
         self.work_folder = product.settings.state_directory / "work" / product.id / run_id
 
@@ -178,6 +181,16 @@ class Session:
             run_id=self.run_id,
             settings=self.settings,
             contract=declared.contract,
+            say=self.say,
+        )
+
+    def input_quarantine(self, name: str) -> Table:
+        """The table of the rows of an input port that were set aside."""
+        from dp_dagster.storage import Table, input_quarantine_table
+
+        return Table(
+            input_quarantine_table(self.settings.storage, self.product.id, name),
+            lock_timeout=self.settings.lock_timeout,
         )
 
     def input_table(self, name: str) -> Table:

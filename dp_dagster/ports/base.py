@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
 
     import duckdb
 
     from dp_dagster.access.policy import GuardedDataset
-    from dp_dagster.contracts.model import Contract
+    from dp_dagster.contracts.model import Column, Contract
     from dp_dagster.settings import Settings
     from dp_dagster.storage import Snapshot
     from dp_dagster.storage.manifest import Manifest
@@ -79,9 +79,72 @@ class Pinned:
     rows: int | None = None
 
 
+LandingMode = Literal["replace", "append", "merge"]
+OnSchemaChange = Literal["stop", "evolve", "quarantine"]
+
+
+@dataclass(frozen=True)
+class Landing:
+    """How what a kind reads becomes the next version of the landed input.
+
+    Attributes:
+        mode: ``replace``: it is the whole version. ``append``: it is added. ``merge``: of each key, what comes later
+            takes the place of what was there.
+        key: With ``merge``, the columns that identify a row.
+        order: With ``merge``, the column by which one of several rows of a key is later; of equal ones the last that
+            was written is.
+        deleted: With ``merge``, a column that says of a row that it is no more: true, or not null.
+        on_schema_change: What happens where columns or types are no longer those of the last version. ``stop``: an
+            error. ``evolve``: columns are added and types widened, and the contract judges the outcome.
+            ``quarantine``: columns and types stay, rows that do not fit are set aside. ``None``: nobody asks.
+    """
+
+    mode: LandingMode = "replace"
+    key: tuple[str, ...] = ()
+    order: str | None = None
+    deleted: str | None = None
+    on_schema_change: OnSchemaChange | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a kind says of what it has written.
+
+    Attributes:
+        state: JSON; committed together with the rows, and handed back when the next rows are read.
+        fingerprint: What :meth:`InputPort.fingerprint` would have said of the source as it was read; whoever gives it
+            has read one state of the source, though it goes on changing.
+        again: A column and a value: the rows from there on may have been landed before. With ``append`` those that
+            were are left out.
+        known_by: The columns by which a row that was landed before is known; by default all.
+    """
+
+    state: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+    again: tuple[str, Any] | None = None
+    known_by: tuple[str, ...] = ()
+
+
+def _say_nothing(_message: str) -> None:
+    """Nobody listens."""
+
+
 @dataclass(frozen=True)
 class InputContext:
-    """Where an input port is being read."""
+    """Where an input port is being read.
+
+    Attributes:
+        product_id: The product.
+        product_root: Its folder.
+        port_name: The input port.
+        run_id: The run, or ``watch``.
+        settings: Of the platform.
+        contract: Of the input port, if it has one.
+        state: What :class:`Written` said of the last version, where what is read goes on from there; ``None`` where
+            everything is to be read.
+        columns: Those of the last version.
+        say: Tells whoever watches the run how far it has come.
+    """
 
     product_id: str
     product_root: Path
@@ -89,6 +152,14 @@ class InputContext:
     run_id: str
     settings: Settings
     contract: Contract | None = None
+    state: Mapping[str, Any] | None = None
+    columns: tuple[Column, ...] = ()
+    say: Callable[[str], None] = _say_nothing
+
+    @property
+    def what(self) -> str:
+        """The port, for messages."""
+        return f"{self.product_id}/input/{self.port_name}"
 
 
 class InputPort(ABC, Generic[ConfigT]):
@@ -129,6 +200,17 @@ class InputPort(ABC, Generic[ConfigT]):
         """
         return True
 
+    def landing(self, config: ConfigT) -> Landing:
+        """How what is read becomes the next version. Default: it is the whole version."""
+        return Landing()
+
+    def identity(self, config: ConfigT) -> str:
+        """What decides which rows are read. When it changes, an incremental input starts from the beginning.
+
+        Default: all of the configuration; a kind leaves out what only says how rows are fetched (a timeout).
+        """
+        return config.model_dump_json()
+
     @abstractmethod
     def fingerprint(self, config: ConfigT, context: InputContext) -> str:
         """A short text that changes whenever there is something new to read. Must be cheap.
@@ -146,8 +228,11 @@ class InputPort(ABC, Generic[ConfigT]):
 
     def write(
         self, config: ConfigT, context: InputContext, connection: duckdb.DuckDBPyConnection, destination: Path
-    ) -> None:
-        """Write what is there now into one Parquet file at ``destination``.
+    ) -> Written | None:
+        """Write what is there now, or what is new since ``context.state``, into one Parquet file at ``destination``.
+
+        Returns:
+            What is to be known of it when the next rows are read; ``None`` for a kind that always reads everything.
 
         Raises:
             InputError: the source is missing or malformed; names place and, where known, line and value.

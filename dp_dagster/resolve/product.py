@@ -146,6 +146,16 @@ class _Resolver:
                 continue
             plugin, config = configured.plugin, configured.config
             note_faults(self.draft, keys, partial(plugin.check, config, self.draft.root))
+            if part.quarantine is not None and contract is None:
+                self.draft.add(
+                    (*keys, "quarantine"),
+                    "is for rows that break a contract, and there is none",
+                    "add contract",
+                )
+            elif part.quarantine is not None and not plugin.lands(config, audited=True):
+                self.draft.add(
+                    (*keys, "quarantine"), f"{plugin.kind} is read where it lies, all or nothing", "remove it"
+                )
             refresh = part.refresh_rate or (self.draft.head.refresh_rate if self.draft.head else None)
             found.append(ResolvedInput(part.name, plugin, config, contract, part, refresh))
         refuse_references(self.draft, found)

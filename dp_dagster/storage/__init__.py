@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dp_dagster.storage.location import (
         TableLocation,
         dataset_table,
+        input_quarantine_table,
         input_table,
         quarantine_table,
         transform_table,
@@ -31,6 +32,7 @@ __all__ = [
     "Table",
     "TableLocation",
     "dataset_table",
+    "input_quarantine_table",
     "input_table",
     "quarantine_table",
     "transform_table",
@@ -45,6 +47,7 @@ _HOMES = {
     "Table": "table",
     "TableLocation": "location",
     "dataset_table": "location",
+    "input_quarantine_table": "location",
     "input_table": "location",
     "quarantine_table": "location",
     "transform_table": "location",

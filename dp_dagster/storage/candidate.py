@@ -58,7 +58,7 @@ class Candidate:
         hash: SHA-256 over sizes and checksums of the files, names left out: equal bytes, equal hash.
         columns: As the files' footers say.
         replaces: Keys of the partitions that the files take the place of, whatever these held; all other files of the
-            table stay. ``None``: the files take the place of the whole table.
+            table stay. Empty: the files are added to the table. ``None``: they take the place of all of it.
     """
 
     id: str
@@ -124,6 +124,10 @@ class Draft:
                 f"{self.location.directory} cannot be made: {error.strerror or error}"
             ) from error
         return self.location.directory / name
+
+    def add_only(self) -> None:
+        """Let the files be added to the version that the draft is based on, whose files all stay."""
+        self.replaces = ()
 
     def seal(self) -> Candidate:
         """Read footers and checksums of what was written; from here on the files must not change.

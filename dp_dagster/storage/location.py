@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dp_dagster.storage.places import Place
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_AREA = re.compile(r"(?:input|transform|v[0-9]+/(?:dataset|quarantine))/[A-Za-z_][A-Za-z0-9_]*")
+_AREA = re.compile(r"(?:input|transform|quarantine|v[0-9]+/(?:dataset|quarantine))/[A-Za-z_][A-Za-z0-9_]*")
 
 
 def check_name(what: str, name: str) -> str:
@@ -48,8 +48,8 @@ class TableLocation:
     Attributes:
         root: Storage root, a local folder.
         product: Id of the product that owns the table.
-        area: Place in the product: ``input/<port>``, ``transform/<name>``, ``v<major>/dataset/<name>`` or
-            ``v<major>/quarantine/<name>``.
+        area: Place in the product: ``input/<port>``, ``quarantine/<port>``, ``transform/<name>``,
+            ``v<major>/dataset/<name>`` or ``v<major>/quarantine/<name>``.
     """
 
     root: str
@@ -61,7 +61,7 @@ class TableLocation:
         if not _AREA.fullmatch(self.area):
             raise UsageError(
                 f"table area {self.area!r} of product {self.product} is unknown; "
-                "use input/NAME, transform/NAME, v1/dataset/NAME or v1/quarantine/NAME"
+                "use input/NAME, quarantine/NAME, transform/NAME, v1/dataset/NAME or v1/quarantine/NAME"
             )
 
     def __str__(self) -> str:
@@ -111,6 +111,11 @@ class TableLocation:
 def input_table(root: str, product: str, name: str) -> TableLocation:
     """Table of a landed input port."""
     return TableLocation(root, product, f"input/{name}")
+
+
+def input_quarantine_table(root: str, product: str, name: str) -> TableLocation:
+    """Table of the rows of a landed input port that were set aside."""
+    return TableLocation(root, product, f"quarantine/{name}")
 
 
 def transform_table(root: str, product: str, name: str) -> TableLocation:

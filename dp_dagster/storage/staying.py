@@ -1,4 +1,4 @@
-"""What stays of a table when a candidate takes the place of some of its partitions."""
+"""What stays of a table when a candidate takes the place of some of its partitions, or is added to it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def staying(candidate: Candidate, view: View | None) -> Stays | None:
     stays, rows, removes = [], 0, []
     for name, count in zip(state.files, state.counts, strict=True):
         key = key_of(name)
-        if key is None:
+        if key is None and replaced:
             raise PublicationRefusedError(
                 f"{location} was published before it had partitions; publish all of them once"
             )
@@ -47,6 +47,11 @@ def staying(candidate: Candidate, view: View | None) -> Stays | None:
             stays.append(str(location.directory / name))
             rows += count
     if stays and names_and_types(candidate.columns) != names_and_types(state.columns):
+        if not replaced:
+            raise PublicationRefusedError(
+                f"{location} has the columns {names_and_types(state.columns)}, not "
+                f"{names_and_types(candidate.columns)}; files that are added have the same"
+            )
         raise PublicationRefusedError(
             f"partitions {', '.join(candidate.replaces)} of {location} would have the columns "
             f"{names_and_types(candidate.columns)}, and the others have {names_and_types(state.columns)}; "

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dp_dagster.errors import DataProductError
-from dp_dagster.ports.base import InputContext, InputPort, UpstreamPort
+from dp_dagster.ports.base import InputContext, InputPort, UpstreamPort, Written
 from dp_dagster.testing.kinds import KindSuite, Sample, Workplace
 
 if TYPE_CHECKING:
@@ -92,6 +92,32 @@ class InputPortSuite(KindSuite):
             assert columns_of(tables[-1].schema)
         assert tables[0].equals(tables[1])
 
+    def test_reading_goes_on_from_the_state(
+        self, sample: InputSample, context: InputContext, tmp_path: Path
+    ) -> None:
+        """An incremental kind gives what is new, also after a process that has forgotten everything but the state."""
+        config = self.config(sample.options)
+        landing = self.kind().landing(config)
+        if landing.mode == "replace" or not self.lands(sample):
+            return
+        first = self.write(sample, context, tmp_path / "first.parquet")
+        assert first is not None
+        assert first.fingerprint == self.kind().fingerprint(config, context)
+        state = json.loads(json.dumps(first.state))
+        again = replace(context, state=state)
+        same = self.write(sample, again, tmp_path / "same.parquet")
+        assert same is not None
+        assert (same.state, same.fingerprint) == (first.state, first.fingerprint)
+        sample.change()
+        second = self.write(sample, again, tmp_path / "second.parquet")
+        assert second is not None
+        assert second.state != first.state
+        rows = _count([str(tmp_path / "second.parquet")])
+        assert sample.rows_after_change - sample.rows <= rows < sample.rows_after_change
+        if first.again is not None or second.again is not None:
+            assert second.again is not None
+            assert second.again[0] in config.model_dump().values()
+
     def test_pinning_names_files_that_stay(self, sample: InputSample, context: InputContext) -> None:
         """What a run has pinned by its version is read to its end, whatever comes meanwhile."""
         if self.lands(sample):
@@ -160,12 +186,15 @@ class InputPortSuite(KindSuite):
         assert isinstance(lands, bool)
         return lands
 
-    def write(self, sample: InputSample, context: InputContext, destination: Path) -> None:
+    def write(self, sample: InputSample, context: InputContext, destination: Path) -> Written | None:
         """Land what is there now."""
         from dp_dagster.engines.duckdb import in_memory
 
         with in_memory() as connection:
-            self.kind().write(self.config(sample.options), context, connection, destination)
+            written: Written | None = self.kind().write(
+                self.config(sample.options), context, connection, destination
+            )
+        return written
 
     def read(self, sample: InputSample, context: InputContext) -> int:
         """How many rows are there now."""

@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 #: Libraries that listing and validating products must not pay for.
 HEAVY = frozenset(
     {
+        "confluent_kafka",
         "dagster",
         "dbt",
         "deltalake",
+        "dlt",
         "duckdb",
         "fsspec",
         "pandas",
         "pandera",
         "polars",
+        "psycopg",
         "pyarrow",
+        "requests",
         "sqlalchemy",
         "sqlglot",
     }

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 import pytest
 from receivers import texts
 
-from dp_dagster.alerts.sender import send, without_secret
+from dp_dagster.alerts.sender import send
 from dp_dagster.alerts.store import Delivery
 from dp_dagster.descriptor.alerting import Channel
+from dp_dagster.descriptor.interpolation import without_secret
 
 NOW = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
 BODY = (

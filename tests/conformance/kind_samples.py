@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -98,6 +100,52 @@ def product_input(workplace: Workplace) -> InputSample:
         rows_after_change=ROWS,
         remove=(Path(settings.storage) / producer / "manifest.json").unlink,
     )
+
+
+def sql_input(*, by_cursor: bool) -> Callable[[Workplace], InputSample]:
+    """Over SQLite, which needs no server; a real PostgreSQL is read in tests/inputs."""
+
+    def sample(workplace: Workplace) -> InputSample:
+        file = workplace.product_root / "shop.db"
+        options: dict[str, Any] = {"url": f"sqlite:///{file}", "table": "orders", "retries": 0}
+
+        def run(*statements: str) -> None:
+            with closing(sqlite3.connect(file)) as connection, connection:
+                for statement in statements:
+                    connection.execute(statement)
+
+        run(
+            "create table orders (id integer primary key, price numeric(10, 2), at datetime)",
+            "insert into orders values (1, 1.5, '2026-01-01 10:00:00'), (2, 2.5, '2026-01-02 10:00:00')",
+        )
+        absent = "postgresql://localhost:1/shop"
+        return InputSample(
+            options={**options, **({"cursor": "at", "key": ["id"]} if by_cursor else {})},
+            change=lambda: run("insert into orders values (3, 3.5, '2026-01-03 10:00:00')"),
+            rows=2,
+            rows_after_change=3,
+            remove=lambda: run("drop table orders"),
+            faulty=(
+                Faulty({**options, "query": "select 1"}, "table"),
+                Faulty({"url": absent}, "table"),
+                Faulty({**options, "mode": "append"}, "mode"),
+                Faulty({**options, "mode": "merge"}, "key"),
+                Faulty({**options, "key": ["id"]}, "key"),
+                Faulty({**options, "deleted": "gone"}, "deleted"),
+                Faulty({**options, "overlap": 5}, "overlap"),
+                Faulty({**options, "cursor": "id", "mode": "replace"}, "cursor"),
+                Faulty({**options, "cursor": "id", "columns": ["price"]}, "columns"),
+                Faulty({**options, "url": "postgresql://ann:hunter2@localhost/shop"}, "url"),
+                Faulty({**options, "url": "shop"}, "url"),
+            ),
+            secrets=(
+                Secret({**options, "url": "postgresql://ann:hunter2@localhost:1/shop"}, "hunter2"),
+                Secret({**options, "url": "postgresql://localhost:1/shop?password=hunter2"}, "hunter2"),
+                Secret({**options, "url": "postgresql://ann:hunter2@local host:x/shop"}, "hunter2"),
+            ),
+        )
+
+    return sample
 
 
 # -- output ports --------------------------------------------------------------------------------------------
@@ -301,6 +349,7 @@ SAMPLES: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {
         "": sql_output,
         "postgresql": postgresql_output,
     },
+    ("input_ports", "SQL"): {"whole": sql_input(by_cursor=False), "by cursor": sql_input(by_cursor=True)},
     ("output_ports", "FILES"): {
         **{file_format: files_output(file_format) for file_format in ("parquet", "csv", "arrow", "delta")},
         "delta elsewhere": files_elsewhere("delta"),

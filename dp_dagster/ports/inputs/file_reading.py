@@ -99,30 +99,15 @@ class Reading:
     skip: int = 0
 
 
-_DUCKDB_TYPES = {
-    "bool": "BOOLEAN",
-    "int8": "TINYINT",
-    "int16": "SMALLINT",
-    "int32": "INTEGER",
-    "int64": "BIGINT",
-    "float32": "FLOAT",
-    "float64": "DOUBLE",
-    "string": "VARCHAR",
-    "binary": "BLOB",
-    "date": "DATE",
-    "timestamp": "TIMESTAMP",
-    "timestamp(UTC)": "TIMESTAMPTZ",
-}
-
-
 def declared_types(contract: Contract | None, types: Mapping[str, str]) -> dict[str, str]:
     """DuckDB types by column: those that a contract expects, and over them those that are declared."""
+    from dp_dagster.engines.stored_types import SCALAR_TYPES, duckdb_type
+
     declared: dict[str, str] = {}
     for column in contract.columns if contract else ():
-        if column.type.startswith("decimal("):
-            declared[column.name] = column.type.upper()
-        elif column.type in _DUCKDB_TYPES:
-            declared[column.name] = _DUCKDB_TYPES[column.type]
+        # Nested types are left to the reader, as are types that only the contract's format knows.
+        if column.type.startswith("decimal(") or column.type in SCALAR_TYPES:
+            declared[column.name] = duckdb_type(column.type)
     return {**declared, **types}
 
 

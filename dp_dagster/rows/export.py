@@ -1,8 +1,8 @@
 """Whole answers as files: made once by DuckDB in a thread, read while they grow, kept for who asks the same.
 
-A version never changes, so an answer that was made for one view is right for ever. It is written to disk as it
-comes, and every reader follows at its own pace: a slow one fills no memory. When the last reader leaves before the
-end, the work is stopped.
+A version never changes, so an answer that was made for one view is right for ever. Small ones are read from memory
+while they are made; what becomes large is written to disk as it comes, and every reader follows at its own pace: a
+slow one fills no memory. When the last reader leaves before the end, the work is stopped.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from dp_dagster.errors import DataProductError, QueryLimitError, StoreError
 from dp_dagster.predicates.model import EVERYTHING
 from dp_dagster.rows.files import too_long
 from dp_dagster.rows.formats import export_sql, writer_of
+from dp_dagster.rows.growing import GrowingFile, Place, Room, read_file
 from dp_dagster.rows.leftovers import remove_unfinished, unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
     from pathlib import Path
 
     import duckdb
@@ -34,11 +35,43 @@ if TYPE_CHECKING:
     from dp_dagster.rows.query import Format
     from dp_dagster.rows.version import PublishedVersion
 
-_CHUNK_BYTES = 256 * 1024
+_MEMORY_BYTES = 64 * 1024 * 1024
 _UNFINISHED = ".unfinished"
 # An answer larger than this part of the room would push out all others.
 _LARGEST_KEPT = 4
 _NUMBERS = count()
+
+
+class Export:
+    """An answer that is read to its end or closed.
+
+    Attributes:
+        size: Its bytes; ``None`` where it is still being made. Known with the first piece.
+        rows: How many rows there are in what was read so far, or in all of it; ``None`` where nobody has counted.
+    """
+
+    chunks: AsyncGenerator[bytes, None]
+
+    def __init__(self) -> None:
+        self.size: int | None = None
+        self.rows: int | None = None
+
+    def __aiter__(self) -> Export:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next piece.
+
+        Raises:
+            QueryLimitError: it takes too long, or becomes too large.
+            VersionGoneError: the version's files are no longer kept.
+            StoreError: they cannot be read.
+        """
+        return await self.chunks.__anext__()
+
+    async def aclose(self) -> None:
+        """Read no more of it."""
+        await self.chunks.aclose()
 
 
 class Exports:
@@ -69,30 +102,38 @@ class Exports:
         self.largest = largest
         self.seconds = seconds
         self._salt = salt
+        self.memory = Room(_MEMORY_BYTES)
         self.running: dict[str, _Job] = {}
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(folder, _UNFINISHED)
 
-    async def stream(self, version: PublishedVersion, plan: PagePlan, form: Format) -> AsyncIterator[bytes]:
-        """The answer, in pieces.
+    def stream(self, version: PublishedVersion, plan: PagePlan, form: Format) -> Export:
+        """The answer, in pieces. What is wrong with it shows with the first one."""
+        export = Export()
+        export.chunks = self._chunks(export, version, plan, form)
+        return export
 
-        Raises:
-            QueryLimitError: it takes too long, or becomes too large.
-            VersionGoneError: the version's files are no longer kept.
-            StoreError: they cannot be read.
-        """
+    async def _chunks(
+        self, export: Export, version: PublishedVersion, plan: PagePlan, form: Format
+    ) -> AsyncGenerator[bytes, None]:
         name = f"{self._digest(version, plan)}.{form}"
         descriptor = self._there(_as_published(version, plan, form), name)
         if descriptor is not None:
             try:
-                size = os.fstat(descriptor).st_size
-                async for chunk in _read(descriptor, 0, size):
+                export.size = os.fstat(descriptor).st_size
+                export.rows = version.known_count(plan)
+                async for chunk in read_file(descriptor, 0, export.size):
                     yield chunk
             finally:
                 os.close(descriptor)
             return
-        async for chunk in self._job(plan, form, name).follow():
+        job = self._job(plan, form, name)
+        export.rows = 0
+        async for chunk in job.follow():
+            export.rows = job.rows
             yield chunk
+        export.rows = job.rows
+        version.remember_count(plan, job.rows)
 
     async def file(self, version: PublishedVersion, plan: PagePlan, form: Format) -> int:
         """The answer as an open file, made to its end first. The caller closes it.
@@ -170,12 +211,12 @@ class _Job:
         self._path = unfinished(exports.folder / f"{name}.{next(_NUMBERS)}", _UNFINISHED)
         self._changed = asyncio.Event()
         self._readers = 0
-        self._written = 0
+        self._file = GrowingFile(self._path, exports.memory)
+        self.rows = 0
         self._is_done = False
         self._is_stopped = False
         self._error: BaseException | None = None
         self._cursor: duckdb.DuckDBPyConnection | None = None
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
 
     def start(self) -> None:
         """Begin to make it."""
@@ -191,13 +232,12 @@ class _Job:
     async def follow(self) -> AsyncIterator[bytes]:
         """All of it, from the beginning, as it grows."""
         self._readers += 1
-        offset = 0
+        place = Place()
         try:
             while True:
-                written = self._written
-                if offset < written:
-                    async for chunk in _read(self._descriptor, offset, written):
-                        offset += len(chunk)
+                written = self._file.size
+                if place.offset < written:
+                    async for chunk in self._file.read(place):
                         yield chunk
                 elif self._error is not None:
                     raise self._error
@@ -205,7 +245,7 @@ class _Job:
                     return
                 else:
                     self._changed.clear()
-                    if self._written == written and not self._is_done:
+                    if self._file.size == written and not self._is_done:
                         await self._changed.wait()
         finally:
             self._leave()
@@ -219,7 +259,7 @@ class _Job:
                 await self._changed.wait()
             if self._error is not None:
                 raise self._error
-            return os.dup(self._descriptor)
+            return self._file.opened()
         finally:
             self._leave()
 
@@ -228,7 +268,7 @@ class _Job:
         self._readers -= 1
         if not self._readers:
             if self._is_done:
-                self._close()
+                self._file.close()
             else:
                 self.stop()
                 self._forget()
@@ -245,7 +285,8 @@ class _Job:
             error = fault
         if error is None:
             try:
-                self._exports.keep(self._path, self._name, self._written)
+                self._file.to_disk()
+                self._exports.keep(self._path, self._name, self._file.size)
             except OSError as fault:
                 error = StoreError(f"{self._path} cannot be kept: {fault}")
         if error is not None:
@@ -278,23 +319,19 @@ class _Job:
         self._is_late = True
         self.stop()
 
-    def _put(self, data: Any) -> None:
-        """Write a piece; called by the format's writer."""
+    def _put(self, data: Any, rows: int = 0) -> None:
+        """Write a piece, with which so many more rows are whole; called by the format's writer."""
         import duckdb
 
+        self.rows += rows
         if self._is_stopped:
             raise duckdb.InterruptException("stopped")
-        size = len(data)
         largest = self._exports.largest
-        if self._written + size > largest:
+        if self._file.size + len(data) > largest:
             raise QueryLimitError(
                 f"the answer is larger than {largest:,} bytes; filter, or select fewer columns"
             )
-        rest = memoryview(data)
-        while rest:
-            done = os.pwrite(self._descriptor, rest, self._written)
-            rest = rest[done:]
-            self._written += done
+        self._file.append(data)
         with contextlib.suppress(RuntimeError):  # as above
             self._loop.call_soon_threadsafe(self._changed.set)
 
@@ -306,16 +343,11 @@ class _Job:
         self._forget()
         self._changed.set()
         if not self._readers:
-            self._close()
+            self._file.close()
 
     def _forget(self) -> None:
         if self._exports.running.get(self._name) is self:
             del self._exports.running[self._name]
-
-    def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 def _opened(path: Path) -> int | None:
@@ -341,29 +373,3 @@ def _as_published(version: PublishedVersion, plan: PagePlan, form: Format) -> Pa
         and plan.is_as_published
     )
     return files[0] if is_same else None
-
-
-async def _read(descriptor: int, offset: int, end: int) -> AsyncIterator[bytes]:
-    """A part of a file. What the system has in memory is read at once, all else in a thread."""
-    while offset < end:
-        size = min(_CHUNK_BYTES, end - offset)
-        chunk = _from_memory(descriptor, size, offset)
-        if chunk is None:
-            chunk = await asyncio.to_thread(os.pread, descriptor, size, offset)
-        if not chunk:
-            raise StoreError("a file became shorter while it was read")
-        offset += len(chunk)
-        yield chunk
-
-
-def _from_memory(descriptor: int, size: int, offset: int) -> bytes | None:
-    no_wait = getattr(os, "RWF_NOWAIT", None)
-    if no_wait is None:
-        return None
-    buffer = bytearray(size)
-    try:
-        done = os.preadv(descriptor, [buffer], offset, no_wait)
-    except OSError:
-        # Not in memory, or a file system that cannot tell.
-        return None
-    return bytes(buffer) if done == size else bytes(memoryview(buffer)[:done]) or None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dp_dagster.contracts.type_trees import parse_type
 from dp_dagster.engines.duckdb import literal, quote
@@ -19,12 +19,19 @@ if TYPE_CHECKING:
     from dp_dagster.rows.plans import PagePlan
     from dp_dagster.rows.query import Format
 
-    Put = Callable[[Any], None]
+    class Put(Protocol):
+        """Takes a piece of an answer, with which so many more rows are whole."""
+
+        def __call__(self, data: Any, rows: int = 0) -> None:
+            """Take it."""
+
     Writer = Callable[[duckdb.DuckDBPyConnection, Sql, Put], None]
 
 _TEXT_BATCH_ROWS = 4096
 _ARROW_BATCH_ROWS = 16_384
 _ROW_GROUP_ROWS = 122_880
+_PUT_BYTES = 256 * 1024
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 def export_sql(plan: PagePlan, form: Format) -> Sql:
@@ -100,7 +107,7 @@ def _lines(cursor: duckdb.DuckDBPyConnection, sql: Sql, put: Put, first: bytes =
             put(first)
             text = text[len(first) :]
         is_empty = False
-        put(text)
+        put(text, batch.num_rows)
     return not is_empty
 
 
@@ -129,12 +136,26 @@ class _Sink:
     def __init__(self, put: Put) -> None:
         self._put = put
         self._position = 0
+        self._waiting = bytearray()
 
     def write(self, data: Any) -> int:
-        size = memoryview(data).nbytes
-        self._put(memoryview(data).cast("B"))
-        self._position += size
-        return size
+        view = memoryview(data).cast("B")
+        # A batch comes in dozens of pieces; each that is put wakes all readers.
+        if len(view) < _PUT_BYTES:
+            self._waiting += view
+            if len(self._waiting) >= _PUT_BYTES:
+                self.put_waiting()
+        else:
+            self.put_waiting()
+            # Arrow takes its memory back.
+            self._put(bytes(view))
+        self._position += len(view)
+        return len(view)
+
+    def put_waiting(self, rows: int = 0) -> None:
+        waiting, self._waiting = self._waiting, bytearray()
+        if waiting or rows:
+            self._put(waiting, rows)
 
     def tell(self) -> int:
         return self._position
@@ -157,13 +178,12 @@ class _Sink:
 
 def write_arrow(cursor: duckdb.DuckDBPyConnection, sql: Sql, put: Put) -> None:
     """An Arrow IPC stream."""
-    import pyarrow as pa
-
     reader = cursor.execute(sql.text, sql.values).to_arrow_reader(_ARROW_BATCH_ROWS)
-    sink = pa.PythonFile(_Sink(put), mode="w")
-    with pa.ipc.new_stream(sink, reader.schema) as writer:
-        for batch in reader:
-            writer.write_batch(batch)
+    # The same as pyarrow's own writer makes, which writes each batch in dozens of pieces.
+    put(memoryview(reader.schema.serialize()))
+    for batch in reader:
+        put(memoryview(batch.serialize()), batch.num_rows)
+    put(_END_OF_STREAM)
 
 
 def write_parquet(cursor: duckdb.DuckDBPyConnection, sql: Sql, put: Put) -> None:
@@ -172,10 +192,13 @@ def write_parquet(cursor: duckdb.DuckDBPyConnection, sql: Sql, put: Put) -> None
     from pyarrow import parquet
 
     reader = cursor.execute(sql.text, sql.values).to_arrow_reader(_ROW_GROUP_ROWS)
-    sink = pa.PythonFile(_Sink(put), mode="w")
-    with parquet.ParquetWriter(sink, reader.schema, compression="snappy") as writer:
+    sink = _Sink(put)
+    file = pa.PythonFile(sink, mode="w")
+    with parquet.ParquetWriter(file, reader.schema, compression="snappy") as writer:
         for batch in reader:
             writer.write_batch(batch)
+            sink.put_waiting(batch.num_rows)
+    sink.put_waiting()
 
 
 def writer_of(form: Format, columns: tuple[str, ...]) -> Writer:

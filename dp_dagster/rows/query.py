@@ -90,6 +90,25 @@ class Page:
     texts: list[bytes] = field(default_factory=list)
 
 
+class Pieces(Protocol):
+    """An answer in pieces of bytes. Close it when nobody listens any more.
+
+    Attributes:
+        size: Its bytes, known with the first piece; ``None`` where it is still being made.
+        rows: How many rows there are in what was read so far, or in all of it; ``None`` where nobody has counted.
+    """
+
+    size: int | None
+    rows: int | None
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def __anext__(self) -> bytes: ...
+
+    async def aclose(self) -> None:
+        """Read no more of it."""
+
+
 class ServedVersion(Protocol):
     """One published version that can be asked. Never changes, so every answer may be kept for good.
 
@@ -162,7 +181,7 @@ class ServedVersion(Protocol):
     async def fetch_count(self, view: DatasetView, where: Predicate = EVERYTHING) -> int:
         """:meth:`count`, for an event loop."""
 
-    def export(self, view: DatasetView, query: Query, form: Format) -> AsyncIterator[bytes]:
+    def export(self, view: DatasetView, query: Query, form: Format) -> Pieces:
         """All rows as a stream of bytes in bounded memory; kept, where that pays, for the next who asks the same.
 
         ``json`` is one array of objects. Close the iterator (``aclose``) when nobody listens any more.

@@ -24,14 +24,14 @@ from dp_dagster.rows.plans import (
 from dp_dagster.rows.store import TooSlowError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from concurrent.futures import Executor
     from datetime import datetime
 
     from dp_dagster.access.view import DatasetView
     from dp_dagster.contracts.model import Column
     from dp_dagster.predicates.model import Predicate
-    from dp_dagster.rows.export import Exports
+    from dp_dagster.rows.export import Export, Exports
     from dp_dagster.rows.files import FilesEngine
     from dp_dagster.rows.plans import LookupPlan, PagePlan, PageShape
     from dp_dagster.rows.query import Format, Page, Query, Row
@@ -320,9 +320,23 @@ class PublishedVersion:
             return self.count(view, where)
         return await self._in_thread(self.count, view, where)
 
+    def known_count(self, plan: PagePlan) -> int | None:
+        """How many rows an export has, where that is known without counting."""
+        query, view = plan.query, plan.view
+        if not _is_all(query):
+            return None
+        if query.where == EVERYTHING and view.rows == EVERYTHING:
+            return self.rows
+        return self._counts.get((view.fingerprint, query.where))
+
+    def remember_count(self, plan: PagePlan, rows: int) -> None:
+        """How many rows an export had."""
+        if _is_all(plan.query):
+            _remember(self._counts, (plan.view.fingerprint, plan.query.where), rows)
+
     # -- everything ------------------------------------------------------------------------------------
 
-    def export(self, view: DatasetView, query: Query, form: Format) -> AsyncIterator[bytes]:
+    def export(self, view: DatasetView, query: Query, form: Format) -> Export:
         """All rows as a stream of bytes in bounded memory."""
         return self._exports.stream(self, plan_page(self.source, view, query, self._shapes), form)
 
@@ -360,6 +374,10 @@ class PublishedVersion:
 def warm_statement() -> str:
     """A statement that any row store answers."""
     return f"select * from {TABLE} limit 1"
+
+
+def _is_all(query: Query) -> bool:
+    return query.limit is None and query.after is None and query.before is None
 
 
 def _as_stored(row: Row) -> Row:

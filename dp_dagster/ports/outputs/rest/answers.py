@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dp_dagster.ports.problems import MEDIA_TYPE, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
+
+    from dp_dagster.rows.query import Pieces
 
     Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -45,16 +47,17 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer that is made while it is sent.
+    """An answer that is made while it is sent; ``ended`` is called when it has been, or nobody listens any more.
 
     ``first`` is the beginning, which had to be there before the status could be known, and ``last`` the end. What
     fails in between ends the connection before the end of the body, so that nobody takes the half for the whole.
     """
 
     headers: Headers
-    chunks: AsyncIterator[bytes]
+    chunks: Pieces
     first: bytes = b""
     last: bytes = b""
+    ended: Callable[[], None] | None = None
 
     async def send(self, send: Send, *, only_head: bool) -> None:
         """Send it, and close what makes it."""
@@ -67,9 +70,9 @@ class Stream:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"" if only_head else self.last})
         finally:
-            close = getattr(self.chunks, "aclose", None)
-            if close is not None:
-                await close()
+            if self.ended is not None:
+                self.ended()
+            await self.chunks.aclose()
 
 
 @dataclass(frozen=True, slots=True)

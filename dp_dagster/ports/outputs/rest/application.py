@@ -365,14 +365,26 @@ class RestApplication:
         rows: int | None = None,
     ) -> Answer:
         version = prepared.version
-        exchange.rows = await _number(prepared, query) if rows is None else rows
         chunks = version.export(exchange.view, query, form.name)
         # What is wrong with the query shows before the first byte, while there is still a status to choose.
         first, last = await anext(chunks, b""), b""
+        given = len(first)
         if form.name == "json":
             first = prepared.head + b',"data":' + first
             last = b',"links":{"next":null,"previous":null}}'
-        return Stream((*self._kind(form, version), *headers), chunks, first, last)
+        if rows is not None:
+            chunks.rows = rows
+        elif chunks.rows is None:
+            chunks.rows = await _number(prepared, query)
+        headers = (*self._kind(form, version), *headers)
+        if chunks.size is not None:
+            size = chunks.size - given + len(first) + len(last)
+            headers = (*headers, (b"content-length", str(size).encode()))
+
+        def ended() -> None:
+            exchange.rows = chunks.rows or 0
+
+        return Stream(headers, chunks, first, last, ended)
 
     async def _export_file(
         self, scope: Scope, exchange: Exchange, prepared: _Prepared, query: Query, tag: str

@@ -23,6 +23,7 @@ from dp_dagster.errors import StoreError, UsageError
 from dp_dagster.rows.query import Position
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from dp_dagster.settings import Settings
@@ -31,6 +32,7 @@ _FORMAT = b"\x01"
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
 _LONGEST = 8192
+_IN_ADDRESSES = bytes.maketrans(b"+/", b"-_")
 
 
 class InvalidCursorError(UsageError):
@@ -80,11 +82,20 @@ class Cursors:
             binding: What it belongs to: port, query and view. Reading it wants the same.
             cursor: What to say.
         """
-        values = [_tagged(value) for value in cursor.position.values]
-        said = orjson.dumps([cursor.version, cursor.backward, values])
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = self._cipher.encrypt(nonce, said, binding)
-        return base64.urlsafe_b64encode(_FORMAT + nonce + sealed).decode().rstrip("=")
+        return self.write_all(binding, (cursor,))[0]
+
+    def write_all(self, binding: bytes, cursors: Sequence[Cursor]) -> list[str]:
+        """Many cursors that belong to the same."""
+        nonces = secrets.token_bytes(_NONCE_BYTES * len(cursors))
+        made = []
+        for number, cursor in enumerate(cursors):
+            values = [_tagged(value) for value in cursor.position.values]
+            nonce = nonces[number * _NONCE_BYTES : (number + 1) * _NONCE_BYTES]
+            said = orjson.dumps([cursor.version, cursor.backward, values])
+            sealed = self._cipher.encrypt(nonce, said, binding)
+            text = binascii.b2a_base64(_FORMAT + nonce + sealed, newline=False)
+            made.append(text.translate(_IN_ADDRESSES, b"=").decode())
+        return made
 
     def read(self, binding: bytes, text: str) -> Cursor:
         """What a cursor says.

@@ -113,6 +113,7 @@ class Versions:
             key,
             (str(folder / "rows.parquet"),),
             (("customer",),) if "customer" in values else (),
+            texts=True,
         )
         build(folder / "rows.db", layout)
         version = CountedVersion(

@@ -39,6 +39,19 @@ def test_values_have_the_form_that_they_have_everywhere(shop):
     }
 
 
+@pytest.mark.parametrize("first", [2, 4])
+def test_rows_that_are_answered_as_texts_say_the_same(shop, first):
+    """A selection that is the form of values already is not taken apart; but for NaN, which the third row has."""
+    fields = "id name score spent since seen local vip photo small"
+    whole = shop.ask("{customers(first: %d) {nodes {%s}}}" % (first, fields))
+    parts = shop.ask("{customers(first: %d) {nodes {%s last: id}}}" % (first, fields))
+    made = parts.json["data"]["customers"]["nodes"]
+    rows = [{key: row[key] for key in fields.split()} for row in made]
+    assert whole.json["data"]["customers"]["nodes"] == rows
+    codes = [[error["extensions"]["code"] for error in one.json.get("errors", ())] for one in (whole, parts)]
+    assert codes[0] == codes[1] == (["NOT_FINITE"] if first > 2 else [])
+
+
 def test_fields_come_in_the_order_in_which_they_were_asked(shop):
     document = (
         "{b: customers(first: 1) {version nodes {name __typename id address {z: zip __typename}}} __typename}"

@@ -242,7 +242,8 @@ def test_head_is_get_without_a_body(client: Client, target: str) -> None:
     get, head = client.get(target), client.request("HEAD", target)
     assert (head.status, head.body) == (get.status, b"")
     changing = {"x-request-id", "link"}
-    lengths = {"content-length"} if get.status != 200 else set()
+    # What is made for the first who asks has no length yet; what was kept of it has.
+    lengths = {"content-length"} if get.status != 200 or "content-length" not in get.headers else set()
     assert {n: v for n, v in head.headers.items() if n not in changing | lengths} == {
         n: v for n, v in get.headers.items() if n not in changing | lengths
     }

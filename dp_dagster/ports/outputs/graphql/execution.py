@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError, execute_sync
+from orjson import Fragment
 
 from dp_dagster.errors import AccessDeniedError, OperatorError, QueryLimitError, UsageError, VersionGoneError
 from dp_dagster.ports.cursors import Cursor, InvalidCursorError
@@ -17,7 +18,7 @@ from dp_dagster.predicates.values import BadValueError, read_value
 from dp_dagster.rows.query import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from graphql import OperationDefinitionNode
@@ -155,6 +156,7 @@ class Execution:
         self._asked(own.seen.dataset, columns_of(where) | {one.column for one in sort})
         page: Page | None = None
         if root.reads_rows and root.limit:
+            selections = tuple(root.selections)
             query = Query(
                 self._to_read(root, own.seen.key),
                 where,
@@ -164,11 +166,19 @@ class Execution:
                 before=position if before is not None else None,
                 backward=root.arguments.get("last") is not None,
                 positions=root.wants_cursors,
+                # Where rows are looked up by the values, they must be values.
+                encoded=not root.relates,
             )
             self._there(version, query.columns)
+            # Where the schema promises more than the version's contract did, the values are looked at.
+            if version.columns == own.seen.columns and selections:
+                texts = all(selection.is_as_written(query.columns) for selection in selections)
+                query = replace(query, texts=texts)
             page = await version.fetch_page(view, query)
-            self._given(own.seen.dataset, query.columns, len(page.rows))
-            for selection in root.selections:
+            if page.texts and _holds_not_finite(page.texts):
+                page = await version.fetch_page(view, replace(query, texts=False))
+            self._given(own.seen.dataset, query.columns, len(page.texts or page.rows))
+            for selection in selections:
                 self._no_nulls(version, selection, page.columns, page.rows)
         count = await version.fetch_count(view, where) if root.counts else None
         return await self._connection(root, version, page, binding, count)
@@ -176,7 +186,6 @@ class Execution:
     async def _connection(
         self, root: RootPlan, version: ServedVersion, page: Page | None, binding: bytes, count: int | None
     ) -> dict[str, Any]:
-        rows = page.rows if page is not None else []
         facts: dict[str, Any] = {
             "version": version.version,
             "publishedAt": _written(version),
@@ -186,12 +195,12 @@ class Execution:
         made: dict[str, Any] = {}
         for key, name in root.fields.items():
             if name == "nodes":
-                made[key] = await self._objects(root, root.nodes[key], rows)
+                made[key] = await self._nodes(root, root.nodes[key], page)
             elif name == "edges":
                 made[key] = await self._edges(root, key, version, page, binding)
             elif name == "pageInfo":
                 info = self._page_info(root, version, page, binding)
-                made[key] = {part: info[wanted] for part, wanted in root.info[key].items()}
+                made[key] = {part: info[wanted]() for part, wanted in root.info[key].items()}
             else:
                 made[key] = facts[name]
         return made
@@ -199,19 +208,19 @@ class Execution:
     async def _edges(
         self, root: RootPlan, key: str, version: ServedVersion, page: Page | None, binding: bytes
     ) -> list[dict[str, Any]]:
-        rows = page.rows if page is not None else []
+        count = len(page.texts or page.rows) if page is not None else 0
         edge_name = f"{self._schema.own}Edge"
-        edges: list[dict[str, Any]] = [{} for _ in rows]
+        edges: list[dict[str, Any]] = [{} for _ in range(count)]
         for part, wanted in root.edges[key].items():
             if not isinstance(wanted, str):
-                values: Sequence[Any] = await self._objects(root, wanted, rows)
+                values: Sequence[Any] = await self._nodes(root, wanted, page)
             elif wanted == "cursor":
                 positions = page.positions if page is not None else ()
-                values = [
-                    self._cursors.write(binding, Cursor(version.version, position)) for position in positions
-                ]
+                values = self._cursors.write_all(
+                    binding, [Cursor(version.version, position) for position in positions]
+                )
             else:
-                values = [edge_name] * len(rows)
+                values = [edge_name] * count
             for edge, value in zip(edges, values, strict=True):
                 edge[part] = value
         return edges
@@ -226,7 +235,7 @@ class Execution:
 
     def _page_info(
         self, root: RootPlan, version: ServedVersion, page: Page | None, binding: bytes
-    ) -> dict[str, Any]:
+    ) -> dict[str, Callable[[], Any]]:
         backward = root.arguments.get("last") is not None or root.arguments.get("before") is not None
         has_more = page is not None and page.has_more
         # The row of the cursor lies on the other side of the page, so there is one at least.
@@ -238,11 +247,11 @@ class Execution:
             return self._cursors.write(binding, Cursor(version.version, position))
 
         return {
-            "hasNextPage": continued if backward else has_more,
-            "hasPreviousPage": has_more if backward else continued,
-            "startCursor": written(page.first if page is not None else None),
-            "endCursor": written(page.last if page is not None else None),
-            "__typename": "PageInfo",
+            "hasNextPage": lambda: continued if backward else has_more,
+            "hasPreviousPage": lambda: has_more if backward else continued,
+            "startCursor": lambda: written(page.first if page is not None else None),
+            "endCursor": lambda: written(page.last if page is not None else None),
+            "__typename": lambda: "PageInfo",
         }
 
     async def _row(self, root: RootPlan, version: ServedVersion) -> dict[str, Any] | None:
@@ -270,11 +279,19 @@ class Execution:
 
     # -- rows of any dataset ----------------------------------------------------------------------------------
 
+    async def _nodes(self, root: RootPlan, selection: Selection, page: Page | None) -> list[Any]:
+        """The rows of a page, as objects or as texts that are such objects."""
+        if page is None:
+            return []
+        if page.texts:
+            return list(map(Fragment, page.texts))
+        return await self._objects(root, selection, page.rows, encoded=not root.relates)
+
     async def _objects(
-        self, root: RootPlan, selection: Selection, rows: Sequence[Row]
+        self, root: RootPlan, selection: Selection, rows: Sequence[Row], *, encoded: bool = False
     ) -> list[dict[str, Any]]:
         """The rows as objects, with the rows behind them."""
-        objects = selection.objects(rows)
+        objects = selection.objects(rows, encoded=encoded)
         for key, count in selection.not_finite.items():
             values = "1 value" if count == 1 else f"{count:,} values"
             self._answer.errors.append(
@@ -411,6 +428,12 @@ class Execution:
     def _given(self, dataset: str, columns: Iterable[str], rows: int) -> None:
         self._asked(dataset, columns)
         self._exchange.rows += rows
+
+
+def _holds_not_finite(texts: list[bytes]) -> bool:
+    """Whether there may be NaN or an infinity, which the form of values has as texts and GraphQL has not."""
+    whole = b"".join(texts)
+    return b':"NaN"' in whole or b':"inf"' in whole or b':"-inf"' in whole
 
 
 def _introspect(

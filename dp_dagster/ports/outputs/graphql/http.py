@@ -194,8 +194,17 @@ async def send_bytes(
 
 
 def written(content: Any) -> bytes:
-    """JSON. Surrogates and numbers beyond 64 bits, which orjson refuses, go the slow way."""
+    """JSON. Surrogates and numbers beyond 64 bits, which orjson refuses, go the slow way.
+
+    Parts may be ``orjson.Fragment``: texts that are JSON already.
+    """
     try:
         return orjson.dumps(content)
     except TypeError:
-        return json.dumps(content, ensure_ascii=True, allow_nan=False).encode()
+        return json.dumps(content, ensure_ascii=True, allow_nan=False, default=_read).encode()
+
+
+def _read(part: Any) -> Any:
+    if not isinstance(part, orjson.Fragment):
+        raise TypeError(f"a {type(part).__name__} is no JSON")
+    return json.loads(part.contents)

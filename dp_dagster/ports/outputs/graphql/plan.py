@@ -80,6 +80,11 @@ class RootPlan:
         return bool(self.edges or self.nodes or self.info)
 
     @property
+    def relates(self) -> bool:
+        """Whether rows are looked up by the values of others."""
+        return any(selection.related for selection in self.selections)
+
+    @property
     def counts(self) -> bool:
         """Whether all rows must be counted."""
         return "totalCount" in self.fields.values()

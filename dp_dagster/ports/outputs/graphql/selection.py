@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from dp_dagster.contracts.literals import is_decimal, is_float
+from dp_dagster.contracts.literals import is_decimal, is_float, is_nested
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,8 +86,17 @@ class Selection:
     required: set[str] = field(default_factory=set)
     not_finite: Counter[str] = field(default_factory=Counter)
 
-    def objects(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """The rows as objects; related rows are null still."""
+    def is_as_written(self, columns: tuple[str, ...]) -> bool:
+        """Whether a row's object is what the form of values makes of these columns, but for what is not finite."""
+        types = {column.name: column.type for column in self.fields.seen.columns}
+        return (
+            tuple(self.places) == columns
+            and tuple(self.places.values()) == tuple(range(len(columns)))
+            and not any(is_nested(types[name]) for name in columns)
+        )
+
+    def objects(self, rows: Sequence[Row], *, encoded: bool = False) -> list[dict[str, Any]]:
+        """The rows as objects; related rows are null still. Of encoded rows, most values are written already."""
         keys, places = tuple(self.places), tuple(self.places.values())
         if places == tuple(range(len(rows[0]) if rows else 0)):
             made = [dict(zip(keys, row)) for row in rows]  # noqa: B905 - of one length, and asked a thousand times
@@ -100,6 +109,8 @@ class Selection:
             pick, tail = itemgetter(*places), self._tail
             made = [dict(zip(keys, pick(row + tail))) for row in rows]  # noqa: B905 - as above
         for key, change in self.changes.items():
+            if encoded and change in _WRITTEN:
+                continue
             for one in made:
                 value = one[key]
                 if value is not None:
@@ -182,3 +193,4 @@ _CHANGES: dict[str, Callable[[Any], Any]] = {
     "timestamp": _moment,
     "timestamp(UTC)": _moment,
 }
+_WRITTEN: frozenset[Callable[[Any], Any]] = frozenset({*_CHANGES.values(), _decimal})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from row_helpers import EVERY_TYPE, every_type, published
+from row_helpers import COUNT, EVERY_TYPE, every_type, published
 
 from dp_dagster.contracts.model import Column
 from dp_dagster.errors import QueryLimitError, VersionGoneError
@@ -143,6 +143,23 @@ def test_an_answer_is_kept_for_who_sees_the_same(one_file: Rows) -> None:
     assert b"kept" not in masked
     assert exported(one_file, one_file.view(), replace(query, limit=3), "csv").count(b"\r\n") == 4
     assert len(kept(one_file)) == 3
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_size_and_rows_of_an_answer(one_file: Rows, form: Format) -> None:
+    """Rows are counted while it is made; the size is known of what was kept."""
+    where = Condition("id", "ge", 20)
+    query = Query(("id", "text"), where=where, limit=None)
+
+    async def read() -> tuple[int | None, int | None, int]:
+        export = one_file.stored.export(one_file.view(), query, form)
+        given = sum([len(piece) async for piece in export])
+        return export.size, export.rows, given
+
+    size, rows, given = asyncio.run(read())
+    assert (size, rows) == (None, COUNT - 20)
+    assert one_file.stored.count(one_file.view(), where) == COUNT - 20
+    assert asyncio.run(read()) == (given, COUNT - 20, given)
 
 
 def test_what_is_kept_stays_within_its_room(tmp_path: Path) -> None:

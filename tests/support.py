@@ -6,10 +6,18 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dp_dagster.serving.shell import Shell
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Seconds that a process gets to end by itself before it is killed.
@@ -145,3 +153,28 @@ class Processes:
             )
         self.started.append(process)
         return process, log
+
+
+@contextlib.contextmanager
+def listening(shell: Shell) -> Iterator[str]:
+    """The address of a real server of an application, in a thread of this process."""
+    import uvicorn
+
+    from dp_dagster.serving.server import configuration
+
+    server = uvicorn.Server(configuration(shell))
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        # Signals are for the main thread.
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [found]}, daemon=True)
+        thread.start()
+        try:
+            deadline = time.monotonic() + 60
+            while not server.started:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            yield f"http://127.0.0.1:{found.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=60)
+            assert not thread.is_alive()

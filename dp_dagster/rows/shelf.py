@@ -130,7 +130,7 @@ class Shelf:
             if self._history is None or self._history[0] != newest:
                 self._history = (newest, self._table().history())
             for entry in self._history[1]:
-                if entry.version <= newest and _shown_since(entry) <= moment:
+                if entry.version <= newest and _shown_by(entry, moment):
                     return entry.version
         raise VersionGoneError(
             f"nothing was published on {moment.isoformat()}; leave as_of out for the newest version"
@@ -197,10 +197,11 @@ class Shelf:
         self._order(version)
 
 
-def _shown_since(entry: PublicationEntry) -> datetime:
-    """When a version came on show, in whole seconds: consumers ask with the moment that an answer told them."""
+def _shown_by(entry: PublicationEntry, moment: datetime) -> bool:
+    """Whether a version was on show then. A moment in whole seconds holds for all of its second."""
     stated = entry.metadata.get("dp.published_at") if entry.operation != "rollback" else None
-    return (datetime.fromisoformat(stated) if stated else entry.at).replace(microsecond=0)
+    since = datetime.fromisoformat(stated) if stated else entry.at
+    return (since if moment.microsecond else since.replace(microsecond=0)) <= moment
 
 
 def columns_of(snapshot: Snapshot, contract: Contract) -> dict[str, Column]:

@@ -91,11 +91,13 @@ def configuration(
     """How uvicorn serves the shell; the socket is given to it."""
     import uvicorn
 
+    from dp_dagster.serving.connections import PatientProtocol
+
     return uvicorn.Config(
         application,
         factory=factory,
         workers=workers,
-        http="httptools",
+        http=PatientProtocol,
         ws="none",
         lifespan="on",
         log_config=_logging(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -170,6 +171,20 @@ def test_what_was_on_show_before(client: Client) -> None:
     now = client.get(THINGS).json()["published_at"]
     assert client.get(f"{THINGS}/3?as_of={now.replace('+', '%2B')}").json() == thing(3, 1)
     assert client.get(f"{THINGS}/3?as_of=2999-01-01T00:00:00%2B01:00").json() == thing(3, 1)
+
+
+def test_the_very_moment_of_publication(client: Client) -> None:
+    """What an answer told leads back to that version, also where the next one came within the same second."""
+    for version in (0, 1):
+        told = client.get(f"{THINGS}?as_of={version}&limit=1").json()["published_at"]
+        assert client.get(f"{THINGS}?as_of={quote(told)}").json()["version"] == version
+        before = (datetime.fromisoformat(told) - timedelta(microseconds=1)).isoformat(timespec="microseconds")
+        response = client.get(f"{THINGS}?as_of={quote(before)}")
+        if version == 0:
+            assert response.status == 410
+            assert "leave as_of out" in problem(response)["fix"]
+        else:
+            assert response.json()["version"] == 0
 
 
 def test_pages_stay_on_their_version_until_it_is_gone(tmp_path_factory: pytest.TempPathFactory) -> None:

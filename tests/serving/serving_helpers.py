@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import socket
 import sys
-import threading
 import time
 import uuid
 from dataclasses import asdict
@@ -16,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import uvicorn
+from support import listening
 
 from dp_dagster.contracts.verdict import Verdict
 from dp_dagster.registry import FAMILIES, GROUP_PREFIX, Entry, Registry
 from dp_dagster.resolve import resolve
 from dp_dagster.serving.app import assemble
-from dp_dagster.serving.server import configuration
 from dp_dagster.settings import Settings
 from dp_dagster.storage import Table, dataset_table
 from dp_dagster.storage.manifest import PortEntry, update_manifest
@@ -185,21 +182,8 @@ class Running:
 @contextlib.contextmanager
 def serving(product: ResolvedProduct) -> Iterator[Running]:
     """Serve a product from a thread of this process."""
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(configuration(assemble([product], product.settings)))
-    # Signals are for the main thread.
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    try:
-        with httpx.Client(
-            base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=60, trust_env=False
-        ) as client:
-            running = Running(product, client)
-            running.wait_for(lambda: server.started)
-            yield running
-    finally:
-        server.should_exit = True
-        thread.join(timeout=60)
-        listening.close()
-        assert not thread.is_alive()
+    with (
+        listening(assemble([product], product.settings)) as address,
+        httpx.Client(base_url=address, timeout=60, trust_env=False) as client,
+    ):
+        yield Running(product, client)

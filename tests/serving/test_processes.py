@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from serving_helpers import PLUGIN, make_product, publish, resolved
+from serving_helpers import DESCRIPTOR, PLUGIN, make_product, publish, resolved
 from support import Processes
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 PORT = "/counted/v1/plain"
+REST_PORT = """\
+  - {name: api, type: REST_API, dataset: numbers, auth: none, limits: {requests_per_minute: unlimited}}
+"""
+REST = "/counted/v1/numbers"
 ROWS = 600_000
 MEGABYTE = 1_000_000
 
@@ -89,9 +93,9 @@ def wait_for(what: Callable[[], Any], seconds: float = 60.0) -> None:
 def large(tmp_path_factory: pytest.TempPathFactory) -> ResolvedProduct:
     """A product whose export has some 40 MB."""
     root = tmp_path_factory.mktemp("large")
-    make_product(root)
+    make_product(root, DESCRIPTOR.replace("access:", f"{REST_PORT}access:"))
     product = resolved(root)
-    publish(product, 1, rows=ROWS)
+    publish(product, 1, rows=ROWS, ports=("plain", "api"))
     return product
 
 
@@ -168,7 +172,7 @@ def test_a_thousand_idle_connections(server: Server) -> None:
 
 def test_a_builder_that_is_killed_is_started_again(server: Server, large: ResolvedProduct) -> None:
     """Nobody's request fails meanwhile; what it left is removed."""
-    publish(large, 2, rows=ROWS)
+    publish(large, 2, rows=ROWS, ports=("plain", "api"))
 
     def builders() -> list[int]:
         found = subprocess.run(
@@ -193,13 +197,21 @@ def test_a_builder_that_is_killed_is_started_again(server: Server, large: Resolv
 def test_sigterm_lets_answers_finish(processes: Processes, large: ResolvedProduct) -> None:
     """With several workers; what comes afterwards finds nobody."""
     server = Server(processes, large.settings.project_root, "--workers", "2")
-    with server.request(f"{PORT}/sleep?seconds=1.5") as connection:
+    asked = f"{REST}?format=ndjson&fields=number,text&number[gte]=0"
+    with server.request(f"{PORT}/sleep?seconds=1.5") as sleeping, server.request(asked) as export:
         time.sleep(0.5)
+        pieces = [export.recv(1000)]
         server.process.send_signal(signal.SIGTERM)
         answer = b""
-        while piece := connection.recv(1000):
+        while piece := sleeping.recv(1000):
             answer += piece
+        # An export of some 30 MB, of which nearly nothing was read when the signal came.
+        while piece := export.recv(1 << 20):
+            pieces.append(piece)
     assert answer.endswith(b'"slept"')
+    head, _, body = b"".join(pieces).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert without_chunks(body).count(b"\n") == ROWS
     assert server.process.wait(timeout=30) == 0
     with pytest.raises(httpx.ConnectError):
         server.client.get("/health")

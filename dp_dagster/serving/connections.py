@@ -1,0 +1,127 @@
+"""Connections that take their time: who is slow gets an answer, who stands still makes room for others.
+
+uvicorn waits for ever for a request that never comes to its end, and for a reader who reads nothing. Each such
+connection costs a file and some memory, so a few thousand of them would be all that a server does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+import termios
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+REQUEST_SECONDS = 20.0
+"""How long a request may take to arrive: from the connection, or its first byte, to the end of its body."""
+
+STALLED_SECONDS = 120.0
+"""How long a reader may read nothing of what waits for it."""
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """HTTP/1.1, as uvicorn speaks it, with an end to its patience."""
+
+    request_seconds = REQUEST_SECONDS
+    stalled_seconds = STALLED_SECONDS
+
+    def __init__(self, *arguments: Any, **further: Any) -> None:
+        super().__init__(*arguments, **further)
+        self._is_arriving = True
+        self._arriving: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+
+    # -- a request arrives -----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Wait for a request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """A part of a request, or all of it: then no timer is ever started."""
+        super().data_received(data)
+        if not self._is_arriving:
+            self._stop_waiting()
+        elif self._arriving is None:
+            self._wait()
+
+    def on_message_begin(self) -> None:
+        """A request begins, the first one or a further one."""
+        self._is_arriving = True
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """It is there."""
+        self._is_arriving = False
+        super().on_message_complete()
+
+    def _wait(self) -> None:
+        self._arriving = self.loop.call_later(self.request_seconds, self._is_too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._arriving is not None:
+            self._arriving.cancel()
+            self._arriving = None
+
+    def _is_too_slow(self) -> None:
+        self._arriving = None
+        if self.transport.is_closing():
+            return
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            # It stands behind another one, whose answer is on its way.
+            self._wait()
+            return
+        if cycle is None or cycle.response_complete:
+            status = HTTPStatus.REQUEST_TIMEOUT
+            said = (
+                f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(said.encode())
+        # Who waits for the rest of a body learns that it will not come.
+        self.transport.close()
+
+    # -- an answer leaves ------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """The reader is slower than the answer."""
+        super().pause_writing()
+        if self._stalled is None:
+            self._watch()
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        super().resume_writing()
+        self._go_on()
+
+    def _watch(self) -> None:
+        self._stalled = self.loop.call_later(self.stalled_seconds, self._look_again, self._unread())
+
+    def _look_again(self, before: int) -> None:
+        if self._unread() < before:
+            self._watch()
+        else:
+            self.transport.abort()
+
+    def _unread(self) -> int:
+        """Bytes that wait for the reader, here and in the system. Nothing is added while writing is paused."""
+        connection = self.transport.get_extra_info("socket")
+        waiting = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
+        return int.from_bytes(waiting, sys.byteorder) + self.transport.get_write_buffer_size()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
+        self._stop_waiting()
+        self._go_on()
+        super().connection_lost(exc)
+
+    def _go_on(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dp_dagster.access.masks import Masks
     from dp_dagster.access.view import DatasetView
     from dp_dagster.changes.model import ChangeSet, Operation
+    from dp_dagster.contracts.model import Column
     from dp_dagster.predicates.model import Predicate
     from dp_dagster.settings import MaskMethod
 
@@ -99,6 +100,45 @@ def changes_sql(file: Path, change_set: ChangeSet, query: ChangeQuery, masks: Ma
         f"from ({inner}) where {_visible(query, change_set)} and {ORDINAL} >= ? limit ?"
     )
     return Statement(text, tuple(parameters))
+
+
+def rows_sql(
+    files: Sequence[str], columns: Sequence[Column], key: Sequence[str], query: ChangeQuery, masks: Masks
+) -> Statement:
+    """What gives all rows of a version in the order of its key: the key and the row, as JSON objects.
+
+    Its last mark is how many rows to leave out at the beginning.
+
+    Raises:
+        SettingsError: a column is masked by hash, and there is no secret.
+    """
+    types = {column.name: column.type for column in columns}
+    parameters: list[Any] = []
+    shown = []
+    for column in columns:
+        if column.name not in query.columns:
+            continue
+        method = _method(query, column.name, column.type)
+        value = quote(column.name)
+        if method is not None and method != "null":
+            value, values = masks.sql(column, method, "duckdb")
+            parameters += values
+        shown.append((column.name, value, method))
+    row = row_expression(
+        [
+            (name, "null" if method == "null" else value_expression(parse_type(kind), value))
+            for name, value, method in shown
+            for kind in ("string" if method else types[name],)
+        ]
+    )
+    named = row_expression([(name, value_expression(parse_type(types[name]), quote(name))) for name in key])
+    where = AllOf((query.view.rows, query.where))
+    if not columns_of(where) <= set(types):
+        where = AllOf((NOTHING,))
+    condition = to_sql(where, types, "duckdb")
+    order = ", ".join(quote(name) for name in key)
+    text = f"select {named}, {row} from {scan(files)} where {condition.text} order by {order} offset ?"
+    return Statement(text, (*parameters, *condition.parameters))
 
 
 def counts_sql(file: Path, change_set: ChangeSet, query: ChangeQuery, masks: Masks) -> Statement:

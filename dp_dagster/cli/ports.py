@@ -44,6 +44,8 @@ def _lines(one: PortFacts) -> Iterator[str]:
     yield f"  address  {one.address}"
     yield f"  version  {_version(one)}"
     yield f"  access   {one.access}"
+    if one.delivery:
+        yield f"  sent     {one.delivery}"
     for line in one.differs:
         yield f"  differs  {line}"
     if one.deprecated:

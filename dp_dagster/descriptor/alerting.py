@@ -55,6 +55,8 @@ def may_hold_secret(keys: tuple[str | int, ...]) -> bool:
         return False
     if keys[0] == "input_ports":
         return len(keys) > 2 and keys[2] in INPUT_SECRETS
+    if keys[0] == "output_ports":
+        return keys[2:4] == ("kafka", "security")
     if keys[0] == "consumers":
         return keys[-1] == "contact"
     return keys[0] == "alerts" and (

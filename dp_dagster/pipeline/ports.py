@@ -31,6 +31,7 @@ class PortFacts:
         published_at: When its rows were published, UTC, ISO 8601.
         deprecated: Why not to use the port any more; ``None`` while it is current.
         access: How to get access, in Markdown.
+        delivery: How far the port has come that sends what it has to tell; empty for others.
         differs: Where the port's place is not as the descriptor says, a line each.
         examples: Lines to copy, the shortest first.
     """
@@ -46,6 +47,7 @@ class PortFacts:
     published_at: str | None = None
     deprecated: str | None = None
     access: str = ""
+    delivery: str = ""
     differs: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
 
@@ -79,6 +81,9 @@ def _facts(product: ResolvedProduct, port: ResolvedOutput, shown: PortEntry | No
         published_at=shown.published_at if shown else None,
         deprecated=shown.deprecated if shown else None,
         access=port.port.access(port.config, context),
+        delivery=str(port.port.delivery(port.config, context, shown.version if shown else None))
+        if port.port.pushes(port.config)
+        else "",
         differs=tuple(shown.metadata.get("differs", ())) if shown else (),
         examples=port.port.examples(port.config, context),
     )

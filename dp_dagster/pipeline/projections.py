@@ -129,6 +129,18 @@ def project_port(session: Session, name: str) -> ProjectionOutcome:
             address=projected.address,
         )
     metadata = dict(projected.metadata)
+    if kind.pushes(config) and port.readers is not None:
+        # Only now: what the manifest says can no longer be taken back.
+        delivery = kind.deliver(config, context, port.readers, snapshot.version)
+        metadata |= {"delivery": str(delivery), "events sent": delivery.sent}
+        if delivery.sent:
+            session.record(
+                "delivered",
+                f"v{port.major}/port/{port.name}",
+                version=delivery.version,
+                target=delivery.target,
+                events=delivery.sent,
+            )
     if projected.differs:
         metadata["differs"] = "; ".join(projected.differs)
     return ProjectionOutcome(name, snapshot, changed, projected.address, metadata)

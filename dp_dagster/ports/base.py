@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from dp_dagster.access.policy import GuardedDataset
+    from dp_dagster.access.view import DatasetView
     from dp_dagster.contracts.model import Column, Contract
     from dp_dagster.settings import Settings
     from dp_dagster.storage import Snapshot
@@ -315,6 +316,40 @@ class Projected:
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """How far a port that hands out what it has to tell, instead of being asked, has come.
+
+    Attributes:
+        target: Where to, without any secret: ``kafka:shop.people.v1``.
+        version: The last version that was handed out whole; ``None`` before the first.
+        wanted: The version that the port shows.
+        sent: Events that were sent now.
+        fault: Why there is less than there should be; empty where nothing is wrong.
+        since: Since when it is behind, UTC, ISO 8601; empty where it is not.
+    """
+
+    target: str
+    version: int | None
+    wanted: int | None
+    sent: int = 0
+    fault: str = ""
+    since: str = ""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether consumers have not been told of the version on show."""
+        return self.wanted is not None and self.version != self.wanted
+
+    def __str__(self) -> str:
+        has = "nothing yet" if self.version is None else f"version {self.version}"
+        if not self.is_behind:
+            return f"{self.target} has {has}"
+        reason = f": {self.fault}" if self.fault else ""
+        since = f" since {self.since[:16].replace('T', ' ')} UTC" if self.since else ""
+        return f"{self.target} has {has}, version {self.wanted} is due{since}{reason}"
+
+
+@dataclass(frozen=True)
 class OutputCapabilities:
     """What a kind of output port can and cannot do; asked for instead of comparing names.
 
@@ -393,6 +428,33 @@ class OutputPort(ABC, Generic[ConfigT]):
     @abstractmethod
     def examples(self, config: ConfigT, context: OutputContext) -> tuple[Example, ...]:
         """Lines to copy that read the port, the shortest first."""
+
+    def pushes(self, config: ConfigT) -> bool:
+        """Whether the port hands out what it has to tell, so that whoever reads it there is asked nothing.
+
+        Such a port must say whom its readers are taken for (``readers``).
+        """
+        return False
+
+    def deliver(
+        self, config: ConfigT, context: OutputContext, readers: DatasetView, version: int
+    ) -> Delivery:
+        """Hand out what is new, up to a version that the port shows. Called only where it :meth:`pushes`.
+
+        Called after the manifest was written, so nothing is told that could still be taken back. What it cannot do now
+        it says in the answer, and goes on with it when it is called again.
+
+        Args:
+            config: The port's configuration.
+            context: The port.
+            readers: What its readers may see.
+            version: The version on show.
+        """
+        raise NotImplementedError(f"output port kind {self.kind} hands out nothing")
+
+    def delivery(self, config: ConfigT, context: OutputContext, version: int | None) -> Delivery:
+        """How far :meth:`deliver` has come, without handing out anything. Called only where it :meth:`pushes`."""
+        raise NotImplementedError(f"output port kind {self.kind} hands out nothing")
 
     def probe(self, config: ConfigT, context: OutputContext) -> None:
         """Open the port as a consumer does, and read next to nothing. Called only where ``probed`` is declared.

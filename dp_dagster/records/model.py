@@ -18,6 +18,7 @@ Kind = Literal[
     "held",  # a candidate was not published
     "quarantined",  # rows were set aside
     "projected",  # a port shows another version
+    "delivered",  # a port sent what it has to tell to where its readers find it
     "cleaned",  # files of runs that never published were removed
     "rolled_back",
     # what changes, and what is agreed to or refused

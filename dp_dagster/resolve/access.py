@@ -17,6 +17,7 @@ from dp_dagster.predicates.text import BadFilterError, parse_filter
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from dp_dagster.access.view import DatasetView
     from dp_dagster.contracts.model import Column
     from dp_dagster.descriptor import model as declared
     from dp_dagster.descriptor.access import Grant
@@ -109,7 +110,9 @@ def with_views(draft: Draft, outputs: Sequence[ResolvedOutput], policy: AccessPo
             continue
         keys: Keys = ("output_ports", number)
         readers = port.declaration.readers
-        if not port.port.capabilities_of(port.config).hands_out_files:
+        if port.port.pushes(port.config):
+            found.append(_pushing(draft, keys, port, policy))
+        elif not port.port.capabilities_of(port.config).hands_out_files:
             if readers is not None and port.is_current:
                 draft.add(
                     (*keys, "readers"),
@@ -132,14 +135,29 @@ def with_views(draft: Draft, outputs: Sequence[ResolvedOutput], policy: AccessPo
     return found
 
 
-def _with_view(
+def _pushing(draft: Draft, keys: Keys, port: ResolvedOutput, policy: AccessPolicy) -> ResolvedOutput:
+    """A port that hands out what it has to tell: whoever reads it there is asked nothing, so it must be said here."""
+    readers = port.declaration.readers
+    if readers is None:
+        draft.add(
+            keys,
+            "sends what it has to tell to where nobody is asked who they are",
+            "say whom its readers are taken for, `readers: {role: analyst}`: they get what access gives these",
+        )
+        return port
+    view = _view_of(draft, keys, port, readers, policy)
+    return port if view is None else replace(port, readers=view)
+
+
+def _view_of(
     draft: Draft, keys: Keys, port: ResolvedOutput, readers: DeclaredWho, policy: AccessPolicy
-) -> ResolvedOutput:
-    assert port.port is not None and port.dataset is not None  # noqa: PT018 - the caller saw to it
+) -> DatasetView | None:
+    """What the readers of a port see; notes where that is nothing, or where nobody can be all of them."""
+    assert port.dataset is not None
     for name in ("subject", "client"):
         if len(getattr(readers, name)) > 1:
             draft.add((*keys, "readers", name), "names several, and nobody is two", "name one, or a role")
-            return port
+            return None
     identity = Identity(
         readers.subject[0] if readers.subject else "storage",
         readers.client[0] if readers.client else None,
@@ -155,6 +173,16 @@ def _with_view(
                 f"no grant gives them anything of {port.dataset.label}",
                 "add one under access, or name others",
             )
+        return None
+    return view
+
+
+def _with_view(
+    draft: Draft, keys: Keys, port: ResolvedOutput, readers: DeclaredWho, policy: AccessPolicy
+) -> ResolvedOutput:
+    assert port.port is not None and port.dataset is not None  # noqa: PT018 - the caller saw to it
+    view = _view_of(draft, keys, port, readers, policy)
+    if view is None:
         return port
     if view.is_whole and set(view.columns) == {column.name for column in port.dataset.contract.columns}:
         return port

@@ -100,7 +100,8 @@ class ResolvedDataset:
 class ResolvedOutput:
     """An output port.
 
-    ``view`` is what the readers of a port that hands out files may see, where that is not all: they get a copy.
+    ``view`` is what the readers of a port that hands out files may see, where that is not all: they get a copy;
+    ``readers`` what those of a port see that pushes what it has to tell.
     Only a port whose ``state`` is ``active`` has port, config and dataset for sure, and a refresh rate that
     is watched. ``sla`` holds what is promised by objective, as declared; ``promises`` all that is promised, read.
     """
@@ -117,6 +118,7 @@ class ResolvedOutput:
     major: int = 0
     is_current: bool = True
     view: DatasetView | None = None
+    readers: DatasetView | None = None
     promises: Promises = field(default_factory=Promises)
 
     @property

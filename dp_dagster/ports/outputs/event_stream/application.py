@@ -340,7 +340,7 @@ class EventStreamApplication:
             events = []
             for row in page.rows:
                 values = dict(zip(page.columns, row, strict=True))
-                key = {name: values[name] for name in version.key}
+                key = orjson.dumps({name: values[name] for name in version.key}).decode()
                 shown = orjson.dumps({name: values[name] for name in columns}).decode()
                 events.append(self._envelope.snapshot_row(key, shown, about, is_first=is_first))
             rows += len(events)

@@ -97,12 +97,14 @@ class Envelope:
         about = _About(change_set.version, change_set.committed_at, change_set.contract_hash, key)
         return self._event(change.operation, place, data, about)
 
-    def snapshot_row(self, key: dict[str, Any], row: str, about: Version, *, is_first: bool) -> Event:
-        """A row of a version, for who begins with all of them; or of the first version, of which all rows are new."""
-        key_json = json.dumps(key, ensure_ascii=False, separators=(",", ":"))
-        text = key_text(key_json)
+    def snapshot_row(self, key: str, row: str, about: Version, *, is_first: bool = False) -> Event:
+        """A row of a version, for who begins with all of them; or of the first version, of which all rows are new.
+
+        Key and row are JSON objects.
+        """
+        text = key_text(key)
         place = Place(about.version, text, is_snapshot=not is_first)
-        data = f'{{"key":{key_json},"before":null,"after":{row}}}'
+        data = f'{{"key":{key},"before":null,"after":{row}}}'
         return self._event("inserted", place, data, _About(*about, text))
 
     def published(self, about: Version, counts: Counts | None, rows: int | None, **more: Any) -> Event:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from dp_dagster.ports.access_words import how_to_get_access
-from dp_dagster.ports.base import Example, Fault, KindConfig, Missing, OutputContext, Projected
+from dp_dagster.ports.base import Delivery, Example, Fault, KindConfig, Missing, OutputContext, Projected
 from dp_dagster.ports.endpoints import credential_header, endpoint_faults, served_address, served_path
+from dp_dagster.ports.outputs.event_stream.kafka_config import KafkaConfig, kafka_faults, topic_of
 from dp_dagster.ports.served import ServedConfig, ServedPort
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
+    from dp_dagster.access.view import DatasetView
     from dp_dagster.contracts.model import Contract
     from dp_dagster.ports.outputs.event_stream.envelope import Envelope
+    from dp_dagster.ports.outputs.event_stream.positions import Positions
     from dp_dagster.ports.served import PortHost
     from dp_dagster.storage import Snapshot
     from dp_dagster.storage.manifest import Manifest
@@ -40,6 +44,11 @@ class EventStreamConfig(ServedConfig):
         description="How long one answer lasts at most. Then the consumer comes back, goes on where it was, and is "
         "asked again who it is.",
     )
+    kafka: KafkaConfig | None = Field(
+        default=None,
+        description="A topic that events are sent to as well: `brokers`, `topic`, `mode`, `security`. The port's "
+        "`readers` say whom its readers are taken for.",
+    )
 
 
 class EventStreamOutput(ServedPort[EventStreamConfig]):
@@ -53,8 +62,9 @@ class EventStreamOutput(ServedPort[EventStreamConfig]):
     Config: ClassVar[type[KindConfig]] = EventStreamConfig
 
     def check(self, config: EventStreamConfig, product_root: Path) -> Iterable[Fault]:
-        """An endpoint must be an address whose path can be served."""
-        return endpoint_faults(config.endpoint)
+        """An endpoint must be an address whose path can be served; brokers and topic must be names."""
+        yield from endpoint_faults(config.endpoint)
+        yield from kafka_faults(config.kafka)
 
     def check_dataset(
         self, config: EventStreamConfig, contract: Contract, key: tuple[str, ...]
@@ -71,11 +81,13 @@ class EventStreamOutput(ServedPort[EventStreamConfig]):
         """The web's libraries come with an extra."""
         if not all(find_spec(name) for name in _LIBRARIES):
             return Missing("an EVENT_STREAM port", "serve")
+        if config.kafka is not None and find_spec("confluent_kafka") is None:
+            return Missing("an EVENT_STREAM port with kafka", "kafka")
         return None
 
     def badges(self, config: EventStreamConfig) -> frozenset[str]:
-        """Events."""
-        return frozenset({"cloudevents"})
+        """Events, and where they are sent to."""
+        return frozenset({"cloudevents"} | ({"kafka"} if config.kafka else set()))
 
     def path(self, config: EventStreamConfig, context: OutputContext) -> str:
         """The endpoint's path, or ``/<product>/v<major>/<port>``."""
@@ -86,8 +98,11 @@ class EventStreamOutput(ServedPort[EventStreamConfig]):
         return served_address(config.endpoint, _default_path(context), context)
 
     def access(self, config: EventStreamConfig, context: OutputContext) -> str:
-        """By what ``auth`` says."""
-        return how_to_get_access(config.auth, context)
+        """By what ``auth`` says; of a topic, by what its brokers say."""
+        asked = how_to_get_access(config.auth, context)
+        if config.kafka is None:
+            return asked
+        return f"{asked} Of the topic `{topic_of(config.kafka, context)}`, its brokers say who may read it."
 
     def examples(self, config: EventStreamConfig, context: OutputContext) -> tuple[Example, ...]:
         """With curl, and with Python."""
@@ -127,6 +142,40 @@ class EventStreamOutput(ServedPort[EventStreamConfig]):
                 **({"begins again": one.reason} if one.reason else {}),
             },
         )
+
+    def pushes(self, config: EventStreamConfig) -> bool:
+        """Where there is a topic to send to."""
+        return config.kafka is not None
+
+    def deliver(
+        self, config: EventStreamConfig, context: OutputContext, readers: DatasetView, version: int
+    ) -> Delivery:
+        """Bring the topic up to a version. Brokers that are down stop nothing else."""
+        from dp_dagster.errors import DataProductError
+        from dp_dagster.ports.outputs.event_stream.kafka import deliver
+
+        positions, target = self._positions(config, context)
+        try:
+            sent = deliver(config, context, self.envelope(config, context), positions, readers, version)
+        except DataProductError as error:
+            since = positions.failed(str(error))
+            return replace(self.delivery(config, context, version), fault=str(error), since=since)
+        return Delivery(target, version, version, sent=sent)
+
+    def delivery(self, config: EventStreamConfig, context: OutputContext, version: int | None) -> Delivery:
+        """How far the topic has come."""
+        positions, target = self._positions(config, context)
+        position = positions.read()
+        fault, since = positions.fault()
+        return Delivery(target, position.complete if position else None, version, fault=fault, since=since)
+
+    def _positions(self, config: EventStreamConfig, context: OutputContext) -> tuple[Positions, str]:
+        from dp_dagster.ports.outputs.event_stream.positions import Positions
+
+        assert config.kafka is not None
+        target = f"kafka:{topic_of(config.kafka, context)}"
+        port = f"v{context.major}/{context.port_name}"
+        return Positions(context.settings, context.product_id, port, target), target
 
     def application(
         self, config: EventStreamConfig, context: OutputContext, host: PortHost

@@ -184,6 +184,11 @@ class Settings(BaseModel):
         description="What each consumer may take from a served port that sets no limits of its own; see "
         "docs/access.md. In DP_LIMITS as JSON.",
     )
+    access_retention_days: Amount = Field(
+        default=400,
+        description="Days that accesses of served ports are kept, or `unlimited`. What they came to by minute, and the "
+        "records that sealed them, stay.",
+    )
     row_store_retention: float = Field(
         default=3600.0,
         ge=0,

@@ -2,12 +2,12 @@
 
 Accesses wait in memory for at most :data:`INTERVAL` seconds and are then written as one batch: the accesses, the
 counts by minute and by day, and one record on the chain that holds the batch's digest, all in one transaction. So
-what was written is whole after kill -9, and whoever changes or removes an access later is found by :func:`verify`.
+what was written is whole after kill -9, and whoever changes or removes an access later is found
+(:mod:`dp_dagster.access.verification`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import secrets
@@ -15,17 +15,16 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dp_dagster.access.retention import EVERY, prune
+from dp_dagster.access.verification import digest_of
 from dp_dagster.errors import DataProductError
 from dp_dagster.records import append_within, service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from dp_dagster.records import Records
 
 INTERVAL = 1.0
@@ -83,11 +82,13 @@ class AccessLog:
     Args:
         records: The chain.
         capacity: How many accesses may wait.
+        keep: How long accesses are kept; ``None`` for ever.
     """
 
-    def __init__(self, records: Records, capacity: int = CAPACITY) -> None:
+    def __init__(self, records: Records, capacity: int = CAPACITY, *, keep: timedelta | None = None) -> None:
         self._records = records
         self._capacity = capacity
+        self._keep = keep
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._waiting: list[Access] = []
@@ -96,6 +97,7 @@ class AccessLog:
         self._written: dict[tuple[str, str, str, str], int] = {}
         self._wake = threading.Event()
         self._closing = False
+        self._end = threading.Event()
         self._thread: threading.Thread | None = None
         self._made = False
         self._actor = service("serve")
@@ -104,6 +106,10 @@ class AccessLog:
         """Begin to write."""
         if self._thread is None:
             self._closing = False
+            self._end.clear()
+            if self._keep is not None:
+                # Beside the writer, whom it must not hold up.
+                threading.Thread(target=self._prune, name="access-retention", daemon=True).start()
             self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
             self._thread.start()
 
@@ -111,6 +117,7 @@ class AccessLog:
         """Write what waits, and end. Takes at most a few seconds, also when the database is away."""
         thread, self._thread = self._thread, None
         self._closing = True
+        self._end.set()
         self._wake.set()
         if thread is not None:
             thread.join(_PATIENCE)
@@ -158,6 +165,16 @@ class AccessLog:
             self._wake.clear()
             # A database that is away is asked less and less often.
             pause = INTERVAL if self.flush() else min(pause * 2, _PATIENCE)
+
+    def _prune(self) -> None:
+        assert self._keep is not None
+        while True:
+            try:
+                prune(self._records, self._keep, self._actor, ended=self._end.is_set)
+            except DataProductError as error:
+                _LOG.warning("old accesses stay for now: %s", error)
+            if self._end.wait(EVERY.total_seconds()):
+                return
 
     def _write_batch(self) -> None:
         with self._lock:
@@ -228,7 +245,7 @@ def _write(
             "",
             {
                 "accesses": len(batch),
-                "digest": _digest(row[2:] for row in rows),
+                "digest": digest_of(row[2:] for row in rows),
                 "products": products,
                 **({"not_kept": dropped} if dropped else {}),
             },
@@ -275,11 +292,6 @@ def _storable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _digest(rows: Iterable[tuple[Any, ...]]) -> str:
-    text = json.dumps(list(rows), ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _usage_key(access: Access) -> tuple[str, str, str, str]:
     return (access.product, access.port, _day(access.at), _consumer(access.method, access.subject))
 
@@ -299,41 +311,3 @@ def _day(seconds: float) -> str:
 
 
 _DAYS: dict[int, str] = {}
-
-
-def verify(records: Records) -> list[str]:
-    """What is wrong with the accesses that were written down, one sentence each; empty where nothing is.
-
-    Compares each batch with its record; whether the records themselves are whole, :meth:`Records.verify` says.
-
-    Raises:
-        StoreError: the database cannot be read.
-    """
-    from dp_dagster.access.access_tables import ACCESSES, TABLES
-
-    database = records.database()
-    database.make(TABLES)
-    problems: list[str] = []
-    expected = {
-        record.subject.removeprefix("accesses/"): record.payload
-        for record in records.stream(kind="read")
-        if record.subject.startswith("accesses/")
-    }
-    statement = ACCESSES.select().order_by(ACCESSES.c.batch, ACCESSES.c.number)
-    with database.reading() as connection:
-        for batch, rows in groupby(connection.execute(statement), key=lambda row: str(row.batch)):
-            found = [tuple(row)[2:] for row in rows]
-            sealed = expected.pop(batch, None)
-            if sealed is None:
-                problems.append(f"{len(found)} accesses of batch {batch} are on no record")
-            elif sealed.get("digest") != _digest(found):
-                problems.append(
-                    f"accesses of batch {batch} were changed, removed or added after they were written "
-                    f"({len(found)} are there, {sealed.get('accesses')} were written)"
-                )
-    problems += [
-        f"all {sealed['accesses']} accesses of batch {batch} are gone"
-        for batch, sealed in expected.items()
-        if sealed.get("accesses")
-    ]
-    return problems

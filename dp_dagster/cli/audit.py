@@ -66,24 +66,28 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Prove that no record was changed, removed, moved or slipped in; says which was. Ends with 1 if one was.
+    """Prove that no record and no access was changed, removed or slipped in; says which was. Ends with 1 if one was.
 
     Who can write the database can also rewrite the whole log. With an anchor that was kept where they cannot write,
     that shows, too.
     """
+    from dp_dagster.access.verification import verify as verify_accesses
     from dp_dagster.cli.output import print_json
     from dp_dagster.records.verification import read_anchors
 
     anchors = [one for file in anchor or [] for one in read_anchors(file)]
-    found = _records().verification(anchors)
+    records = _records()
+    found = records.verification(anchors)
+    accesses = verify_accesses(records)
+    is_whole = found.is_whole and not accesses
     if as_json:
-        print_json({"whole": found.is_whole, **_plain(found)})
-        return 0 if found.is_whole else 1
-    for problem in found.problems:
+        print_json({"whole": is_whole, **_plain(found), "accesses": accesses})
+        return 0 if is_whole else 1
+    for problem in (*found.problems, *accesses):
         click.echo(str(problem), err=True)
     if found.further:
         click.echo(f"and {found.further:,} more", err=True)
-    if not found.is_whole:
+    if not is_whole:
         return 1
     if not found.count and not anchors:
         click.echo("there are no records yet")

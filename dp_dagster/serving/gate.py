@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dp_dagster.access.authentication.authenticators import Authenticators
@@ -90,7 +91,8 @@ class Gates:
         self._settings = settings
         self._workers = workers
         self._authenticators = Authenticators(settings, records)
-        self._log = AccessLog(records)
+        days = settings.access_retention_days
+        self._log = AccessLog(records, keep=timedelta(days=days) if isinstance(days, int) else None)
 
     def of(self, product: ResolvedProduct, output: ResolvedOutput, dataset: ResolvedDataset) -> Gate:
         """The gate before a port.

@@ -16,8 +16,10 @@ import pytest
 import sqlalchemy
 
 from dp_dagster.access.access_tables import ACCESSES, BOUNDS, ROLLUPS, TABLES
-from dp_dagster.access.log import Access, AccessLog, verify
+from dp_dagster.access.log import Access, AccessLog
+from dp_dagster.access.retention import prune
 from dp_dagster.access.rollups import AccessRollups, Totals
+from dp_dagster.access.verification import verify
 from dp_dagster.errors import UsageError
 from dp_dagster.records import Records
 
@@ -121,6 +123,113 @@ def test_tampering_is_found(records: Records, tmp_path: Path, statement: str, sa
         connection.execute(statement)
     connection.close()
     assert said in " ".join(verify(records))
+
+
+def at_day(monkeypatch: pytest.MonkeyPatch, days: int) -> datetime:
+    """The writer's clock, some days after a Sunday."""
+    now = NOW + timedelta(days=days)
+    monkeypatch.setattr("dp_dagster.access.log.time.time", now.timestamp)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # noqa: ARG003 - always UTC
+            return now
+
+    monkeypatch.setattr("dp_dagster.records.store.datetime", Clock)
+    return now
+
+
+def written_on_days(records: Records, monkeypatch: pytest.MonkeyPatch, *days: int) -> None:
+    """Two batches of three accesses on each day."""
+    for day in days:
+        now = at_day(monkeypatch, day)
+        log = AccessLog(records)
+        for _ in range(2):
+            for _ in range(3):
+                log.record(access(at=now.timestamp()))
+            assert log.flush()
+
+
+def test_old_accesses_go_in_whole_batches_and_the_chain_says_so(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written_on_days(records, monkeypatch, 0, 1, 9, 10)
+    prune(records, timedelta(days=5), "service:serve", now=at_day(monkeypatch, 10))
+    assert {row.at[:10] for row in written(records)} == {"2026-03-10", "2026-03-11"}
+    assert len(written(records)) == 12
+    (said,) = records.query(kind="cleaned")
+    assert (said.payload["batches"], said.payload["accesses"]) == (4, 12)
+    assert "altered" not in said.payload
+    assert records.verify() == verify(records) == []
+    with records.database().reading() as connection:
+        usage = TABLES.tables["dp_access_usage"]
+        assert [row.day for row in connection.execute(usage.select())] == ["2026-03-10", "2026-03-11"]
+        minutes = connection.execute(sqlalchemy.select(sqlalchemy.func.sum(ROLLUPS.c.answers))).scalar_one()
+    assert minutes == 24, "what they came to by minute stays"
+
+
+def test_it_is_said_once_a_day_and_only_if_something_goes(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = timedelta(days=5)
+    prune(records, keep, "service:serve", now=at_day(monkeypatch, 0))
+    assert records.query(kind="cleaned") == []
+    written_on_days(records, monkeypatch, 0, 1)
+    now = at_day(monkeypatch, 8)
+    for _ in range(3):
+        prune(records, keep, "service:serve", now=now)
+    prune(records, keep, "service:serve", now=now + timedelta(hours=20))
+    assert len(records.query(kind="cleaned")) == 1
+    written_on_days(records, monkeypatch, 9)
+    prune(records, keep, "service:serve", now=at_day(monkeypatch, 30))
+    assert [record.payload["accesses"] for record in records.query(kind="cleaned")] == [6, 12]
+    assert written(records) == []
+    assert records.verify() == verify(records) == []
+
+
+def test_what_was_changed_before_it_went_is_told_for_good(
+    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retention washes nothing clean: neither what was changed, nor what had gone already, nor what comes later."""
+    written_on_days(records, monkeypatch, 0, 1, 9)
+    first, second, *_ = sorted({row.batch for row in written(records)})
+    with sqlite3.connect(tmp_path / "records.db") as connection:
+        connection.execute("update dp_accesses set subject = 'bob' where batch = ? and number = 1", (first,))
+        connection.execute("delete from dp_accesses where batch = ?", (second,))
+    connection.close()
+    prune(records, timedelta(days=5), "service:serve", now=at_day(monkeypatch, 10))
+    assert records.query(kind="cleaned")[0].payload["altered"] == [first, second]
+    problems = verify(records)
+    assert [name in problem for name, problem in zip((first, second), problems, strict=True)] == [True, True]
+    with sqlite3.connect(tmp_path / "records.db") as connection:
+        connection.execute("delete from dp_accesses where number = 2")
+    connection.close()
+    assert len(verify(records)) == 4, "of what is kept, as ever"
+
+
+def test_what_a_killed_process_left_goes_with_the_next(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written_on_days(records, monkeypatch, 0)
+    now = at_day(monkeypatch, 10)
+    prune(records, timedelta(days=5), "service:serve", now=now, ended=lambda: True)
+    assert len(written(records)) == 6
+    assert verify(records) == []
+    prune(records, timedelta(days=5), "service:serve", now=now)
+    assert written(records) == []
+    assert len(records.query(kind="cleaned")) == 1
+
+
+def test_a_log_removes_what_is_old_when_it_starts(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    written_on_days(records, monkeypatch, 0)
+    monkeypatch.undo()
+    log = AccessLog(records, keep=timedelta(days=1))
+    log.start()
+    deadline = time.monotonic() + 10
+    while written(records) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    log.close()
+    assert written(records) == []
 
 
 def test_what_is_not_kept_is_counted_on_the_chain(records: Records) -> None:

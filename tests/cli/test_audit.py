@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dp_dagster.access.log import Access, AccessLog
 from dp_dagster.cli.app import run
 from dp_dagster.cli.moments import moment
 from dp_dagster.errors import UsageError
@@ -134,3 +135,21 @@ def test_points_in_time() -> None:
     for wrong in ("", "d", "7y", "2026-13-01", "999999w"):
         with pytest.raises(UsageError, match="is no point in time"):
             moment(wrong, "--since")
+
+
+def test_accesses_are_proven_with_the_records(dp: Dp, written: list[Record], project: TestProject) -> None:
+    """An access that was edited is named, by the record that sealed its batch."""
+    records = Records(f"sqlite:///{project.storage}/records.db")
+    log = AccessLog(records)
+    log.record(Access(0.0, "shops", "api", "totals", 1, "ada", None, "api_key", ("shop",), 3, 200, 1.0))
+    assert log.flush()
+    assert dp("verify")[0] == 0
+    with sqlite3.connect(project.storage / "records.db") as connection:
+        connection.execute("update dp_accesses set subject = 'ben'")
+    connection.close()
+    code, _, complaint = dp("verify")
+    assert code == 1
+    assert "(record 4), were changed, removed or added after they were written" in complaint
+    code, output, _ = dp("verify", "--json")
+    said = json.loads(output)
+    assert (code, said["whole"], said["problems"], len(said["accesses"])) == (1, False, [], 1)

@@ -77,6 +77,7 @@ def test_each_value_can_be_set_by_the_environment(tmp_path, monkeypatch):
         "export_seconds": "30",
         "export_room": "1000000",
         "row_store_retention": "60",
+        "access_retention_days": "30",
     }
     for name, value in values.items():
         monkeypatch.setenv(f"DP_{name.upper()}", value)
@@ -110,6 +111,7 @@ def test_each_value_can_be_set_by_the_environment(tmp_path, monkeypatch):
         "export_seconds": 30.0,
         "export_room": 1_000_000,
         "row_store_retention": 60.0,
+        "access_retention_days": 30,
     }
     assert settings.resolved_records_url == "postgresql://host/records"
 

@@ -11,7 +11,7 @@ from serving_helpers import DESCRIPTOR, make_product, publish, resolved, serving
 
 from dp_dagster.access.access_tables import ACCESSES
 from dp_dagster.access.authentication.api_keys import ApiKeys
-from dp_dagster.access.log import verify
+from dp_dagster.access.verification import verify
 from dp_dagster.records import Records
 
 if TYPE_CHECKING:

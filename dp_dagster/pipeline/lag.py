@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from dp_dagster.pipeline.landing import state_of
 from dp_dagster.ports.base import InputContext
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ def measure_lag(product: ResolvedProduct, port: ResolvedOutput) -> Lag:
 
 def input_context(product: ResolvedProduct, declared: ResolvedInput) -> InputContext:
     """Where an input port is looked at outside any run."""
+    state = None
+    if declared.port.landing(declared.config).mode != "replace":
+        from dp_dagster.storage import Table, input_table
+
+        table = Table(input_table(product.settings.storage, product.id, declared.name))
+        state = state_of(declared, table.newest())
     return InputContext(
         product_id=product.id,
         product_root=product.root,
@@ -48,6 +55,7 @@ def input_context(product: ResolvedProduct, declared: ResolvedInput) -> InputCon
         run_id="watch",
         settings=product.settings,
         contract=declared.contract,
+        state=state,
     )
 
 

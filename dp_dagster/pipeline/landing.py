@@ -100,7 +100,8 @@ class Lander:
 
     def _identity(self) -> dict[str, str]:
         declared = self.declared
-        fingerprint = declared.port.fingerprint(declared.config, self.session.input_context(declared))
+        context = replace(self.session.input_context(declared), state=state_of(declared, self.table.newest()))
+        fingerprint = declared.port.fingerprint(declared.config, context)
         return {"dp.fingerprint": fingerprint, "dp.reading": self.reading}
 
     def _unchanged(self, identity: Mapping[str, str]) -> InputOutcome | None:
@@ -177,10 +178,8 @@ class Lander:
         )
 
     def _context(self, newest: Snapshot | None, base: Snapshot | None) -> InputContext:
-        state = None
-        if base is not None and self.landing.mode != "replace" and STATE in base.metadata:
-            state = json.loads(base.metadata[STATE])
-        elif newest is not None and SOURCE in newest.metadata and base is None:
+        state = state_of(self.declared, newest)
+        if newest is not None and SOURCE in newest.metadata and base is None:
             self.session.say(
                 f"{self.what}: its configuration has changed since version {newest.version}; everything is read again"
             )
@@ -265,6 +264,19 @@ class Lander:
             published_in_part=True,
         )
         self.session.record("quarantined", f"input/{self.declared.name}", rows=self.set_aside)
+
+
+def state_of(declared: ResolvedInput, newest: Snapshot | None) -> Any:
+    """How far an input has read, where reading goes on from there; ``None`` where everything is to be read."""
+    source = _digest(declared.port.identity(declared.config).encode())
+    if (
+        newest is None
+        or newest.metadata.get(SOURCE) != source
+        or STATE not in newest.metadata
+        or declared.port.landing(declared.config).mode == "replace"
+    ):
+        return None
+    return json.loads(newest.metadata[STATE])
 
 
 def _digest(content: bytes) -> str:

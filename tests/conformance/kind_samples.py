@@ -29,6 +29,8 @@ from dp_dagster.testing.served_ports import read_published
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from api_server import ApiShop
+
     from dp_dagster.testing import Workplace
 
 
@@ -142,6 +144,51 @@ def sql_input(*, by_cursor: bool) -> Callable[[Workplace], InputSample]:
                 Secret({**options, "url": "postgresql://ann:hunter2@localhost:1/shop"}, "hunter2"),
                 Secret({**options, "url": "postgresql://localhost:1/shop?password=hunter2"}, "hunter2"),
                 Secret({**options, "url": "postgresql://ann:hunter2@local host:x/shop"}, "hunter2"),
+            ),
+        )
+
+    return sample
+
+
+def http_input(*, by_cursor: bool) -> Callable[[Workplace, ApiShop], InputSample]:
+    def sample(workplace: Workplace, api_shop: ApiShop) -> InputSample:
+        options: dict[str, Any] = {
+            "url": f"{api_shop.url}/link",
+            "paging": {"by": "link_header"},
+            "retries": 0,
+        }
+        cursor = {"cursor": "changed", "cursor_param": "since", "key": ["id"]} if by_cursor else {}
+        absent = {"url": "http://localhost:1/x", "retries": 0}
+        login = {"bearer": "${A}", "user": "${B}"}
+        return InputSample(
+            options={**options, **cursor},
+            change=lambda: api_shop.records.append({"id": 3, "changed": "2026-01-03"}),
+            rows=2,
+            rows_after_change=3,
+            remove=lambda: setattr(api_shop, "gone", True),
+            faulty=(
+                Faulty({"url": "ftp://host/x"}, "url"),
+                Faulty({"url": "http://["}, "url"),
+                Faulty({"url": "https://ann:hunter2@host/x"}, "url"),
+                Faulty({"url": "https://host/x?access_token=hunter2"}, "url"),
+                Faulty({**options, "watch": "nothing"}, "watch"),
+                Faulty({**options, "cursor_param": "since"}, "cursor_param"),
+                Faulty({**options, "start": 1}, "start"),
+                Faulty({**options, "overlap": 1}, "overlap"),
+                Faulty({**options, "body": {}}, "body"),
+                Faulty({**options, "mode": "append"}, "mode"),
+                Faulty({**options, "cursor": "id", "mode": "replace"}, "cursor"),
+                Faulty({**options, "credentials": login}, "credentials"),
+                Faulty({**options, "credentials": {}}, "credentials"),
+                Faulty({**options, "credentials": {"token_url": "http://host"}}, "credentials"),
+                Faulty({**options, "paging": {"by": "page", "path": "x"}}, "paging"),
+                Faulty({**options, "paging": {"by": "page", "in_body": "x"}}, "paging"),
+            ),
+            secrets=(
+                Secret({**absent, "url": "http://ann:hunter2@localhost:1/x"}, "hunter2"),
+                Secret({**absent, "url": "http://localhost:1/x?token=hunter2"}, "hunter2"),
+                Secret({**absent, "url": "http://ann:hunter2@local host:x/x"}, "hunter2"),
+                Secret({**absent, "params": {"token": "hunter2"}}, "hunter2"),
             ),
         )
 
@@ -344,6 +391,7 @@ def dbt_transform(workplace: Workplace) -> TransformSample:
 #: the workplace and the fixtures that its other parameters name, and takes its marks along.
 SAMPLES: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {
     ("input_ports", "FILES"): {"landed": files_input, "in place": parquet_input},
+    ("input_ports", "HTTP"): {"whole": http_input(by_cursor=False), "by cursor": http_input(by_cursor=True)},
     ("input_ports", "PRODUCT"): {"": product_input},
     ("output_ports", "SQL"): {
         "": sql_output,

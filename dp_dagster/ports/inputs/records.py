@@ -1,0 +1,158 @@
+"""Records (JSON objects) as rows: columns and types of a stream that has no schema of its own.
+
+Types are those of the contract, else those of the version before where all values have them, else found by looking at
+all values. Nested values are kept as JSON text, unless the contract says what they are.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import IO, TYPE_CHECKING, Any
+
+from dp_dagster.errors import InputError, TransformError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import duckdb
+
+    from dp_dagster.ports.base import InputContext
+
+# What DuckDB may take texts for; read as text they are what they are.
+_TEXTS = frozenset({"string", "date", "timestamp", "timestamp(UTC)"})
+
+
+class Records:
+    """Collects records in a file beside the destination, and makes rows of them.
+
+    Args:
+        context: Of the input port.
+        types: Canonical types by column, over those of the contract.
+        file: Where the records are kept meanwhile.
+    """
+
+    def __init__(self, context: InputContext, types: Mapping[str, str], file: IO[str]) -> None:
+        self.context = context
+        self.count = 0
+        self._file = file
+        contract = context.contract.columns if context.contract else ()
+        self._declared = {**{column.name: column.type for column in contract if column.type}, **types}
+        self._known = {column.name: column.type for column in context.columns}
+        self._nested = {name for name, kind in self._declared.items() if "<" in kind}
+        self._names: dict[str, None] = {}
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Keep one record."""
+        kept = {
+            name: json.dumps(value, ensure_ascii=False)
+            if isinstance(value, dict | list) and name not in self._nested
+            else value
+            for name, value in record.items()
+        }
+        self._names.update(dict.fromkeys(kept))
+        self._file.write(json.dumps(kept, ensure_ascii=False))
+        self._file.write("\n")
+        self.count += 1
+
+    def write(self, connection: duckdb.DuckDBPyConnection, destination: Path, place: str) -> None:
+        """Write the rows.
+
+        Args:
+            connection: A work database.
+            destination: The Parquet file.
+            place: Where the records came from, for messages.
+
+        Raises:
+            InputError: a value does not fit its declared type; names column and value.
+        """
+        import duckdb
+
+        from dp_dagster.engines.duckdb import write_rows
+        from dp_dagster.ports.inputs.file_reading import explain
+
+        self._file.flush()
+        what = self.context.what
+        try:
+            write_rows(self._relation(connection), destination, what)
+        except TransformError as error:
+            raise InputError(str(error)) from error
+        except duckdb.Error as error:
+            raise InputError(
+                f"{what}: {place}: {explain(error, {self._file.name: 'the records'})}"
+            ) from error
+
+    def _relation(self, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+        from dp_dagster.engines.duckdb import literal, quote
+
+        types = self._types(connection)
+        present = [name for name in types if name in self._names]
+        absent = [f"null::{kind} as {quote(name)}" for name, kind in types.items() if name not in self._names]
+        if not types:
+            raise InputError(
+                f"{self.context.what}: there are no records, and nothing says which columns they have; add a contract"
+            )
+        if not present:
+            return connection.sql(f"select {', '.join(absent)} where false")
+        pairs = ", ".join(f"{literal(name)}: {literal(types[name])}" for name in present)
+        columns = ", ".join([*(quote(name) for name in present), *absent])
+        return connection.sql(
+            f"select {columns} from read_json({literal(self._file.name)}, format = 'newline_delimited', "
+            f"columns = {{{pairs}}}, maximum_object_size = 268435456)"
+        )
+
+    def _types(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+        """DuckDB types of all columns: those that came, and those that are known without having come."""
+        from dp_dagster.engines.stored_types import duckdb_type
+
+        found = self._found(connection)
+        types: dict[str, str] = {}
+        for name in dict.fromkeys([*self._known, *self._declared, *self._names]):
+            if name in self._declared:
+                types[name] = duckdb_type(self._declared[name])
+            elif name not in found or (
+                name in self._known and _may_be_read_as(found[name], self._known[name])
+            ):
+                types[name] = duckdb_type(self._known[name])
+            else:
+                types[name] = found[name] or "VARCHAR"
+        return types
+
+    def _found(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+        """Types by looking at all values; empty for a column without any."""
+        if not self.count or not self._names:
+            return {}
+        from dp_dagster.engines.duckdb import literal, quote
+        from dp_dagster.engines.stored_types import stored_as
+
+        relation = connection.sql(
+            f"select * from read_json({literal(self._file.name)}, format = 'newline_delimited', sample_size = -1, "
+            "maximum_object_size = 268435456)"
+        )
+        found = {}
+        for name, kind in zip(relation.columns, relation.dtypes, strict=True):
+            text = str(kind)
+            if text == "JSON":
+                # No value at all, or values of several types, which text holds as they are.
+                row = relation.aggregate(f"count({quote(name)})").fetchone()
+                found[name] = "VARCHAR" if row and row[0] else ""
+            else:
+                found[name] = "VARCHAR" if stored_as(kind, name).refused or text == "UUID" else text
+        return {name: found.get(name, "") for name in self._names}
+
+
+def _may_be_read_as(found: str, known: str) -> bool:
+    """Whether values that look like one type are to be read as the type that the column has had."""
+    from dp_dagster.engines.stored_types import duckdb_type
+
+    if not found or found == duckdb_type(known):
+        return True
+    if known == "string":
+        return found in {duckdb_type(kind) for kind in _TEXTS}
+    if known == "float64":
+        return found == "BIGINT"
+    return (found, known) in {
+        ("DATE", "timestamp"),
+        ("DATE", "timestamp(UTC)"),
+        ("TIMESTAMP", "timestamp(UTC)"),
+    }

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from dp_dagster.definitions import keys
+from dp_dagster.definitions.deliveries import delivery_sensor_name
 from dp_dagster.definitions.lag import LAG_CHECK, judge_lag, lag_check_spec
 from dp_dagster.definitions.orphans import reconcile
 from dp_dagster.errors import InputError, OperatorError
+from dp_dagster.pipeline.deliveries import sending_ports
 from dp_dagster.pipeline.lag import input_context, inputs_on_show
 
 if TYPE_CHECKING:
@@ -88,6 +90,8 @@ def sensor_names(product: ResolvedProduct) -> tuple[str, ...]:
         names.append(f"{product.id}_interval")
     if any(port.objectives for port in product.active_ports):
         names.append(f"{product.id}_sla")
+    if sending_ports(product):
+        names.append(delivery_sensor_name(product))
     return tuple(names)
 
 

@@ -9,6 +9,7 @@ import dagster as dg
 from dp_dagster.definitions import automation, sla
 from dp_dagster.definitions.alerting import alerts_sensor
 from dp_dagster.definitions.datasets import dataset_asset
+from dp_dagster.definitions.deliveries import delivery_sensors
 from dp_dagster.definitions.inputs import input_asset
 from dp_dagster.definitions.ports import port_asset
 from dp_dagster.definitions.transforms import transform_asset
@@ -37,7 +38,12 @@ def build_definitions(product: ResolvedProduct) -> dg.Definitions:
         assets=assets,
         jobs=[job],
         schedules=automation.schedules(product, job),
-        sensors=[*automation.sensors(product, job), *sla.sensors(product), alerts_sensor(product)],
+        sensors=[
+            *automation.sensors(product, job),
+            *sla.sensors(product),
+            *delivery_sensors(product),
+            alerts_sensor(product),
+        ],
         executor=dg.in_process_executor,
     )
 

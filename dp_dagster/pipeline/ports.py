@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dp_dagster.pipeline.deliveries import deliveries
 from dp_dagster.pipeline.projections import output_context
 from dp_dagster.pipeline.session import Session
 from dp_dagster.storage.manifest import read_manifest
@@ -81,9 +82,7 @@ def _facts(product: ResolvedProduct, port: ResolvedOutput, shown: PortEntry | No
         published_at=shown.published_at if shown else None,
         deprecated=shown.deprecated if shown else None,
         access=port.port.access(port.config, context),
-        delivery=str(port.port.delivery(port.config, context, shown.version if shown else None))
-        if port.port.pushes(port.config)
-        else "",
+        delivery=str(deliveries(product)[port.label]) if port.port.pushes(port.config) else "",
         differs=tuple(shown.metadata.get("differs", ())) if shown else (),
         examples=port.port.examples(port.config, context),
     )

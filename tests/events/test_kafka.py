@@ -227,6 +227,60 @@ class Nursery:
         return self._out.readline()
 
 
+def test_the_sensor_sends_what_is_missing(tmp_path: Path, cluster: Cluster) -> None:
+    """Not while the run that publishes may be at it; then by projecting the port alone, less and less often."""
+    import dagster as dg
+
+    from dp_dagster.definitions import deliveries as sensor_module
+    from dp_dagster.definitions.automation import sensor_names
+    from dp_dagster.definitions.build import build_definitions
+
+    cluster.make("later")
+    shop = Shop(
+        tmp_path, kafka={"brokers": "127.0.0.1:1", "topic": "later", "seconds": 1}, readers={"anyone": True}
+    )
+    repository = build_definitions(shop.product).get_repository_def()
+    sensor = repository.get_sensor_def("shop_delivery")
+    assert "shop_delivery" in sensor_names(shop.product)
+    with dg.DagsterInstance.ephemeral() as instance, pytest.MonkeyPatch.context() as patch:
+        clock = [1000.0]
+        patch.setattr(sensor_module.time, "time", lambda: clock[0])
+        cursor = None
+
+        def look(seconds: float) -> tuple[list[dg.RunRequest], str]:
+            nonlocal cursor
+            clock[0] += seconds
+            context = dg.build_sensor_context(instance=instance, cursor=cursor)
+            found = sensor.evaluate_tick(context)
+            cursor = found.cursor
+            return list(found.run_requests or []), str(found.skip_message)
+
+        assert look(0)[0] == []
+        shop.publish(FIRST)
+        runs, told = look(0)
+        assert not runs
+        assert "version 0 is due" in told
+        assert "the brokers do not answer" in told
+        (request,) = look(31)[0]
+        assert [key.path for key in request.asset_selection or ()] == [
+            ["shop", "v1", "port", "people_events"]
+        ]
+        assert look(31)[0] == []
+        assert len(look(31)[0]) == 1
+        assert look(61)[0] == []
+        object.__setattr__(shop.product.port("people_events").config, "kafka", _with(shop, cluster.brokers))
+        result = repository.get_job("shop_refresh").execute_in_process(
+            instance=instance, asset_selection=list(request.asset_selection or ())
+        )
+        (event,) = result.asset_materializations_for_node("shop__v1__port__people_events")
+        assert event.metadata["delivery"].value == "kafka:later has version 0"
+        assert look(1000) == ([], "people_events: kafka:later has version 0")
+
+
+def _with(shop: Shop, brokers: str) -> Any:
+    return shop.product.port("people_events").config.kafka.model_copy(update={"brokers": brokers})
+
+
 @pytest.mark.slow
 def test_positions_survive_kill_9(make_shop: Callable[..., Shop], cluster: Cluster) -> None:
     """Whenever it is killed, no event is lost, and those of a row stay in order; some come twice, with the same id."""

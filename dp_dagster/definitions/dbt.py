@@ -3,7 +3,7 @@
 # No postponed annotations here: Dagster looks at the annotation of the context itself.
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtC
 
 from dp_dagster.definitions import describe, keys
 from dp_dagster.definitions.dbt_manifest import dbt_environment, dbt_executable, kept_target, load_manifest
+from dp_dagster.definitions.lineage import declared_lineage
 from dp_dagster.definitions.work import begin, plain_failures
+from dp_dagster.engines.column_origins import Origins
 from dp_dagster.errors import TransformError
 from dp_dagster.folder import code_version
 from dp_dagster.pipeline.dbt import keep_database, prepare_database
 from dp_dagster.resolve import ResolvedProduct, ResolvedTransform
 from dp_dagster.transforms.base import TransformPlace
-from dp_dagster.transforms.dbt import project_folder
+from dp_dagster.transforms.dbt import compiled_so_far, origins_of_models, project_folder
 
 
 class ProductTranslator(DagsterDbtTranslator):
@@ -83,7 +85,18 @@ def dbt_models(product: ResolvedProduct, transform: ResolvedTransform) -> dg.Ass
                     target_path=target,
                     raise_on_error=False,
                 )
-                yield from invocation.stream()
+
+                def origins(tables: Mapping[str, Sequence[str] | None]) -> Mapping[str, Origins]:
+                    compiled = compiled_so_far(manifest, target)
+                    return origins_of_models(compiled, transform.config, place, tables)
+
+                for event in invocation.stream():
+                    if isinstance(event, dg.Output):
+                        key = context.asset_key_for_output(event.output_name)
+                        lineage = declared_lineage(context, product, key, {transform.name: origins})
+                        yield event.with_metadata({**event.metadata, **lineage})
+                    else:
+                        yield event
             if not invocation.is_successful():
                 raise TransformError(f"{product.id}/{transform.name}: {_failures(target, invocation)}")
             keep_database(session, transform)

@@ -19,8 +19,10 @@ from dp_dagster.lineage.openlineage import Audited, events_of, send
 from dp_dagster.lineage.text import tree
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
+    from dp_dagster.lineage.build import OriginsOfTransform
     from dp_dagster.lineage.model import Node, ProductLineage
     from dp_dagster.pipeline import PublicationOutcome
     from dp_dagster.resolve import ResolvedDataset, ResolvedProduct
@@ -96,6 +98,27 @@ def port_lineage(
         context.log.warning("lineage of %s is not known: %s", product.id, error)
         return not_known(error)
     return {} if kept is None else lineage_metadata(kept, key)
+
+
+def declared_lineage(
+    context: dg.AssetExecutionContext,
+    product: ResolvedProduct,
+    key: dg.AssetKey,
+    origins: Mapping[str, OriginsOfTransform] | None = None,
+) -> dict[str, Any]:
+    """What the page of something that is made on the way shows: the lineage as it is declared now.
+
+    Args:
+        context: Of the step.
+        product: The product.
+        key: The asset.
+        origins: As for :func:`~dp_dagster.lineage.build.lineage_of`.
+    """
+    try:
+        return lineage_metadata(lineage_of(product, origins), key)
+    except DataProductError as error:
+        context.log.warning("lineage of %s is not known: %s", product.id, error)
+        return not_known(error)
 
 
 def not_known(error: DataProductError) -> dict[str, Any]:

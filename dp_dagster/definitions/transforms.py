@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from dp_dagster.definitions import describe, keys
+from dp_dagster.definitions.lineage import declared_lineage
 from dp_dagster.definitions.work import begin, plain_failures
 from dp_dagster.folder import code_version
 from dp_dagster.pipeline import run_transform
@@ -48,6 +49,7 @@ def transform_asset(product: ResolvedProduct, transform: ResolvedTransform) -> d
                 columns=[dg.TableColumn(name=name, type=dtype.lower()) for name, dtype in outcome.columns]
             )
         }
+        metadata |= declared_lineage(context, product, key)
         if outcome.rows is not None:
             metadata["dagster/row_count"] = outcome.rows
         if outcome.version is not None:

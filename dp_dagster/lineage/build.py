@@ -8,11 +8,13 @@ from dp_dagster.lineage.model import Influence, Node, ProductLineage, Source
 from dp_dagster.transforms.base import TransformPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dp_dagster.engines.column_origins import Origins
     from dp_dagster.ports.base import UpstreamPort
     from dp_dagster.resolve import ResolvedDataset, ResolvedInput, ResolvedOutput, ResolvedProduct
+
+    OriginsOfTransform = Callable[[Mapping[str, Sequence[str] | None]], Mapping[str, Origins]]
 
 
 def input_id(product_id: str, name: str) -> str:
@@ -35,10 +37,17 @@ def port_id(product_id: str, major: int, name: str) -> str:
     return f"{product_id}/v{major}/port/{name}"
 
 
-def lineage_of(product: ResolvedProduct) -> ProductLineage:
+def lineage_of(
+    product: ResolvedProduct, origins: Mapping[str, OriginsOfTransform] | None = None
+) -> ProductLineage:
     """The lineage of a product as it is declared now.
 
     What cannot be known is said in the nodes, never left out.
+
+    Args:
+        product: The product, resolved.
+        origins: By transform, where its origins are known better than from what it left when it ran last: a function of
+            the columns of what it reads.
 
     Raises:
         TransformError: a query does not parse.
@@ -50,11 +59,14 @@ def lineage_of(product: ResolvedProduct) -> ProductLineage:
     for transform in product.transforms:
         place = TransformPlace(transform.name, product.id, product.root, product.settings)
         tables = {name: _columns(nodes[name]) for name in transform.depends_on if name in nodes}
-        found = transform.transform.origins(transform.config, place, tables)
-        for name, origins in found.items():
+        if origins is not None and transform.name in origins:
+            found = origins[transform.name](tables)
+        else:
+            found = transform.transform.origins(transform.config, place, tables)
+        for name, made in found.items():
             known = {**nodes, **{other: _placeholder(product, other) for other in found}}
-            reads = transform.depends_on if name == transform.name else tuple(_read(origins))
-            nodes[name] = _relation(product, name, origins, known, reads)
+            reads = transform.depends_on if name == transform.name else tuple(_read(made))
+            nodes[name] = _relation(product, name, made, known, reads)
     finished = [_dataset(product, dataset, nodes.get(dataset.source)) for dataset in product.datasets]
     ports = [_port(product, port) for port in product.ports if port.dataset is not None]
     return ProductLineage(product.id, product.version, (*nodes.values(), *finished, *ports))

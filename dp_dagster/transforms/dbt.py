@@ -82,18 +82,8 @@ class DbtTransform(Transform[DbtConfig]):
         if manifest is None:
             reason = f"dbt has not built the models here yet; run dp run {place.product_id}"
             return {name: opaque(reason) for name in self.provides(config, place)}
-        cache = place.settings.state_directory / "cache" / "lineage"
-        known = dict(tables)
-        found = {}
-        for name, text in _compiled(json.loads(manifest.read_text(encoding="utf-8"))).items():
-            file = f"dbt_project/models/{config.models}: {name}"
-            found[name] = (
-                opaque("the model is not written in SQL")
-                if text is None
-                else origins_of_query(text, known, file=file, cache_directory=cache)
-            )
-            known[name] = None if "*" in found[name].unknown else tuple(found[name].columns)
-        return found
+        compiled = _compiled(json.loads(manifest.read_text(encoding="utf-8")))
+        return origins_of_models(compiled, config, place, tables)
 
     def sources(self, config: DbtConfig, place: TransformPlace) -> tuple[Path, ...]:
         """Every file of the models' folder, and the project file."""
@@ -128,6 +118,52 @@ def project_folder(settings: Settings) -> Path:
 def models_folder(config: DbtConfig, settings: Settings) -> Path:
     """The folder that holds a transform's models."""
     return project_folder(settings) / "models" / config.models
+
+
+def origins_of_models(
+    compiled: Mapping[str, str | None],
+    config: DbtConfig,
+    place: TransformPlace,
+    tables: Mapping[str, Sequence[str] | None],
+) -> dict[str, Origins]:
+    """What each column of each model is made from.
+
+    Args:
+        compiled: The SQL of each model, each after those that it reads; ``None`` for one that is no SQL.
+        config: The transform's.
+        place: Where it lives.
+        tables: The columns of what the models read from outside.
+    """
+    cache = place.settings.state_directory / "cache" / "lineage"
+    known = dict(tables)
+    found = {}
+    for name, text in compiled.items():
+        file = f"dbt_project/models/{config.models}: {name}"
+        found[name] = (
+            opaque("the model is not written in SQL")
+            if text is None
+            else origins_of_query(text, known, file=file, cache_directory=cache)
+        )
+        known[name] = None if "*" in found[name].unknown else tuple(found[name].columns)
+    return found
+
+
+def compiled_so_far(manifest: dict[str, Any], target: Path) -> dict[str, str | None]:
+    """The SQL of each model that a build has compiled until now; those that it has not reached are left out.
+
+    dbt writes the manifest of a build when it ends, and the SQL of each model before it runs it.
+    """
+    written = {}
+    for node in manifest["nodes"].values():
+        if node["resource_type"] == "model" and node["language"] == "sql":
+            path = target / "compiled" / node["package_name"] / node["original_file_path"]
+            if path.is_file():
+                written[node["name"]] = path.read_text(encoding="utf-8")
+    return {
+        name: written.get(name)
+        for name, text in _compiled(manifest).items()
+        if name in written or text is None
+    }
 
 
 def _compiled(manifest: dict[str, Any]) -> dict[str, str | None]:

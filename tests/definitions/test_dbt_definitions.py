@@ -141,6 +141,12 @@ def test_models_are_assets_and_their_tests_are_checks(
     judged = {name: one.passed for (asset, name), one in checks(result).items() if asset == key("cleaned")}
     assert judged == {"not_null_cleaned_order_id": True, "unique_cleaned_order_id": True}
     assert checks(result)[key("totals"), "not_null_totals_amount"].passed
+    totals = materializations(result)[key("totals")]
+    (dependency,) = totals["dagster/column_lineage"].deps_by_column["amount"]
+    assert (dependency.asset_key, dependency.column_name) == (key("cleaned"), "amount")
+    assert "sales/transform/totals\n└─ sales/transform/cleaned\n   └─ sales/input/orders" in totals["lineage"]
+    assert "| amount | `input/orders.amount` | aggregation |" in totals["lineage"]
+    assert "Execution Duration" in totals, "what dagster-dbt tells is still there"
     made_from = materializations(result)[DATASET]["made from"]
     assert made_from["orders"]["version"] == materializations(result)[key("orders")]["version"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from definition_helpers import DATASET, KEPT, PORT, materializations, run, write_orders
+from definition_helpers import DATASET, INPUT, KEPT, LARGE, PORT, materializations, run, write_orders
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -22,6 +22,9 @@ def test_datasets_and_ports_carry_their_lineage(project: TestProject, instance: 
     assert (dependency.asset_key, dependency.column_name) == (KEPT, "score")
     (dependency,) = found[PORT]["dagster/column_lineage"].deps_by_column["amount"]
     assert (dependency.asset_key, dependency.column_name) == (DATASET, "amount")
+    (dependency,) = found[LARGE]["dagster/column_lineage"].deps_by_column["amount"]
+    assert (dependency.asset_key, dependency.column_name) == (INPUT, "amount")
+    assert "| amount | `input/orders.amount` | identity |" in found[LARGE]["lineage"]
     shown = found[PORT]["lineage"]
     assert "└─ orders/v2/dataset/orders\n" in shown
     assert "| score | `input/orders.amount` | transformation |" in shown

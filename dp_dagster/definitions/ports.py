@@ -11,6 +11,7 @@ from dp_dagster.definitions.freshness import freshness_policy
 from dp_dagster.definitions.lag import LAG_CHECK, lag_check_result, lag_check_spec
 from dp_dagster.definitions.lineage import port_lineage
 from dp_dagster.definitions.policies import port_policy_check_results, port_policy_check_specs
+from dp_dagster.definitions.port_facts import port_facts
 from dp_dagster.definitions.work import begin, plain_failures
 from dp_dagster.errors import AuthorError
 from dp_dagster.pipeline import ProjectionOutcome, Session, project_port
@@ -83,7 +84,8 @@ def port_asset(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetsDefin
                     f"{product.id}.{port.name}: dataset {port.dataset.name if port.dataset else ''} has never been "
                     "published, so there is nothing to project; materialise the dataset first"
                 )
-            yield from _events(context, key, outcome, port_lineage(context, product, key))
+            further = {**port_facts(product, port), **port_lineage(context, product, key)}
+            yield from _events(context, key, outcome, further)
             if has_lag:
                 yield lag_check_result(product, port, key)
             yield from sla.check_results(product, port, key)
@@ -96,7 +98,7 @@ def _events(
     context: dg.AssetExecutionContext,
     key: dg.AssetKey,
     outcome: ProjectionOutcome,
-    lineage: dict[str, Any],
+    further: dict[str, Any],
 ) -> Iterator[Any]:
     snapshot = outcome.snapshot
     if snapshot is None:
@@ -109,7 +111,7 @@ def _events(
         "verdict id": snapshot.metadata.get("dp.verdict_id", ""),
         "operation": snapshot.metadata.get("dp.operation", ""),
         **outcome.metadata,
-        **lineage,
+        **further,
     }
     if snapshot.metadata.get("dp.operation") == "rollback" or not _is_new(context, key, snapshot.version):
         # log_event, not yield: inside a step a yielded observation is recorded as a materialisation.

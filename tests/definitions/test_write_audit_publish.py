@@ -65,6 +65,9 @@ def test_a_good_run_materialises_everything_but_the_quarantine(
     assert found[DATASET]["dagster/row_count"] == found[PORT]["dagster/row_count"] == 3
     assert found[DATASET]["made from"]["orders"]["version"] == found[INPUT]["version"]
     assert found[PORT]["verdict id"] == found[DATASET]["verdict id"]
+    assert found[PORT]["consumers"] == "nobody has registered"
+    assert "| version 0 | 20" in found[PORT]["last publications"]
+    assert "| 3 | 0 | accepted |" in found[PORT]["last publications"]
     judged = checks(result)
     assert judged[DATASET, "contract"].passed
     promised = {(PORT, "sla_availability"), (PORT, "sla_freshness")}

@@ -10,18 +10,18 @@ from dp_dagster.alerts.routing import channel_subject
 from dp_dagster.storage.manifest import read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
+    from dp_dagster.alerts.kept import Delivery, Happened
     from dp_dagster.alerts.model import Key
-    from dp_dagster.alerts.store import Delivery, Happened
     from dp_dagster.descriptor.alerting import Condition
     from dp_dagster.resolve import ResolvedProduct
     from dp_dagster.settings import Settings
     from dp_dagster.sla.model import ObjectiveState
 
-RECORDS = ("audited", "held", "published")
-"""Kinds of records that say whether a contract holds."""
+RECORDS = ("audited", "held", "published", "refused")
+"""Kinds of records that say whether a contract holds, and whether it may."""
 
 
 def links(settings: Settings, product: str, subject: str, run_id: str = "") -> dict[str, str]:
@@ -49,8 +49,16 @@ def consumers_see(settings: Settings, product: str, subject: str = "") -> str:
     return f"still the last good version of {'; '.join(shown)}"
 
 
-def from_records(product: ResolvedProduct, happened: Iterable[Happened]) -> list[Observation]:
-    """Contracts that were broken and kept, and shares of rows in quarantine, in order."""
+def from_records(
+    product: ResolvedProduct, happened: Iterable[Happened], told_elsewhere: Collection[str] = ()
+) -> list[Observation]:
+    """Contracts that were broken and kept, breaking ones that were refused, and shares of rows in quarantine, in order.
+
+    Args:
+        product: The product.
+        happened: The records, the oldest first.
+        told_elsewhere: Conditions of the product that somebody else has told already.
+    """
     found: list[Observation] = []
     for one in happened:
         facts = links(product.settings, product.id, one.subject, one.run_id)
@@ -69,8 +77,22 @@ def from_records(product: ResolvedProduct, happened: Iterable[Happened]) -> list
                     is_event=True,
                 )
             )
+        elif one.kind == "refused":
+            if one.payload.get("gate") == "contract" and "breaking_change" not in told_elsewhere:
+                found.append(_blocked(product, one, facts))
         elif one.kind == "published":
             version = one.payload.get("version")
+            found.append(
+                Observation(
+                    product.id,
+                    one.subject,
+                    "breaking_change",
+                    bad=False,
+                    at=one.at,
+                    reason=f"Version {version} is published: its contract breaks nobody who has not agreed.",
+                    is_event=True,
+                )
+            )
             found.append(
                 Observation(
                     product.id,
@@ -86,6 +108,24 @@ def from_records(product: ResolvedProduct, happened: Iterable[Happened]) -> list
         elif one.kind == "audited":
             found += _share(product, one, facts)
     return found
+
+
+def _blocked(product: ResolvedProduct, one: Happened, facts: Mapping[str, str]) -> Observation:
+    """A run was refused, since its contract would break consumers."""
+    return Observation(
+        product.id,
+        one.subject,
+        "breaking_change",
+        bad=True,
+        at=one.at,
+        reason=str(one.payload.get("reason", "")).partition("\n")[0],
+        facts={
+            **facts,
+            "compare": f"dp diff {product.id}",
+            "consumers see": consumers_see(product.settings, product.id, one.subject),
+        },
+        is_event=True,
+    )
 
 
 def _share(product: ResolvedProduct, one: Happened, facts: Mapping[str, str]) -> list[Observation]:

@@ -7,16 +7,17 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dp_dagster.alerts.kept import now_utc
 from dp_dagster.alerts.message import compose, product_name
 from dp_dagster.alerts.sender import send
-from dp_dagster.alerts.store import now_utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from dp_dagster.alerts.kept import Delivery
     from dp_dagster.alerts.routing import Routes
-    from dp_dagster.alerts.store import AlertStore, Delivery
+    from dp_dagster.alerts.store import AlertStore
     from dp_dagster.descriptor.alerting import Channel
 
 LONGEST_SECONDS = 25.0

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from dp_dagster.alerts.kept import Told
     from dp_dagster.alerts.model import Alert
-    from dp_dagster.alerts.store import Told
     from dp_dagster.descriptor.alerting import Condition, Severity
 
 TITLES: Mapping[Condition, str] = {

@@ -18,7 +18,7 @@ from dp_dagster.resolve.alerting import NOT_INSTALLED, not_evaluated, references
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from dp_dagster.alerts.store import Delivery
+    from dp_dagster.alerts.kept import Delivery
     from dp_dagster.descriptor.alerting import Channel, EmailChannel, MailServer, WebhookChannel
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 10.0

@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dp_dagster.alerts.delivery import deliver
+from dp_dagster.alerts.kept import Round, Watcher, now_utc
 from dp_dagster.alerts.model import PLATFORM, Observation
 from dp_dagster.alerts.routing import Routes
-from dp_dagster.alerts.store import Round, Watcher, now_utc
 from dp_dagster.alerts.watch import Looked, telling_for
 from dp_dagster.resolve.alerting import platform_alerts
 

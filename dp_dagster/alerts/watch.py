@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.alerts.conditions import RECORDS, from_channels, from_objectives, from_records
 from dp_dagster.alerts.delivery import deliver
+from dp_dagster.alerts.kept import Round, Watcher, now_utc
 from dp_dagster.alerts.model import PLATFORM, Observation
 from dp_dagster.alerts.ports import ports_down
 from dp_dagster.alerts.routing import Routes, telling_of
-from dp_dagster.alerts.store import Round, Watcher, now_utc
 from dp_dagster.sla.store import Readings
 from dp_dagster.storage.manifest import consumers
 
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
+    from dp_dagster.alerts.kept import Delivery, Outcome
     from dp_dagster.alerts.machine import Telling
     from dp_dagster.alerts.model import Key
-    from dp_dagster.alerts.store import AlertStore, Delivery, Outcome
+    from dp_dagster.alerts.store import AlertStore
     from dp_dagster.resolve import ResolvedProduct
     from dp_dagster.resolve.alerting import ResolvedAlerts
     from dp_dagster.settings import Settings
 
 _MOST_RECORDS = 500
+# Of the time after which a watcher counts as silent: a look at which nothing follows is written down as seldom as this.
+_ALIVE_FOR = 0.25
 
 
 @dataclass(frozen=True)
@@ -82,22 +86,20 @@ def look_at(
         now: The time.
     """
     moment = now()
-    watcher = store.watchers([product.id]).get(product.id) or Watcher(product.id)
-    after = watcher.cursor.get("record")
-    happened = store.happened(product.id, after, RECORDS, _MOST_RECORDS)
+    settings = product.settings
+    glance = store.glance(product.id, RECORDS, _MOST_RECORDS, moment)
+    watcher, happened = glance.watcher, glance.happened
     seen = see(watcher, moment)
-    states = _readings(product.settings.resolved_records_url, product.settings.lock_timeout).states(
-        [product.id]
-    )
+    states = _readings(settings.resolved_records_url, settings.lock_timeout).states([product.id])
     objectives, unknown_objectives, measured = from_objectives(product, states)
     down, unknown_ports, probed = ports_down(product, watcher.cursor.get("ports", {}), moment)
     observations = [
-        *from_records(product, happened),
+        *from_records(product, happened, glance.elsewhere),
         *objectives,
         *down,
         # What was measured here, nobody else need judge.
         *(one for one in seen.observations if one.key not in measured),
-        *from_channels(product.id, store.failing_channels(product.id), moment),
+        *from_channels(product.id, glance.failing, moment),
     ]
     own = Routes.of(product.alerts)
     outcome = store.commit(
@@ -111,13 +113,17 @@ def look_at(
                 **watcher.cursor,
                 **seen.cursor,
                 "ports": probed,
-                "record": happened[-1].id if happened else after or 0,
+                "record": happened[-1].id if happened else watcher.cursor.get("record") or 0,
             },
             routes=own,
         ),
-        lambda _: telling_for(product.id, product.alerts, product.settings, store),
+        lambda _: telling_for(product.id, product.alerts, settings, store),
+        known=glance.open,
+        alive_for=timedelta(seconds=settings.silent_after * _ALIVE_FOR),
     )
-    return Looked(outcome, deliver(store, {product.id: own}, pause=product.settings.alert_retry, now=now))
+    if outcome.quiet and not glance.is_due:
+        return Looked(outcome, ())
+    return Looked(outcome, deliver(store, {product.id: own}, pause=settings.alert_retry, now=now))
 
 
 @lru_cache(maxsize=8)

@@ -11,8 +11,9 @@ from dp_dagster.cli.groups import group
 from dp_dagster.cli.output import AsJson
 
 if TYPE_CHECKING:
+    from dp_dagster.alerts.kept import Delivery
     from dp_dagster.alerts.model import Alert
-    from dp_dagster.alerts.store import AlertStore, Delivery
+    from dp_dagster.alerts.store import AlertStore
     from dp_dagster.descriptor.alerting import Channel
     from dp_dagster.resolve.alerting import ResolvedAlerts
     from dp_dagster.settings import Settings
@@ -114,7 +115,7 @@ def acknowledge(
     alert: Annotated[str, typer.Argument(metavar="ALERT", help="Its id, or the beginning of it.")],
 ) -> None:
     """Take an alert on: nobody is reminded, and it is not escalated. Its end is told as ever."""
-    from dp_dagster.alerts.store import now_utc
+    from dp_dagster.alerts.kept import now_utc
     from dp_dagster.records import os_user
 
     _, store = _store()
@@ -182,7 +183,7 @@ def _alerts_of(product: str) -> tuple[Settings, ResolvedAlerts]:
 def _sample(product: str, channel: str, settings: Settings) -> Delivery:
     import uuid
 
-    from dp_dagster.alerts.store import Delivery, now_utc
+    from dp_dagster.alerts.kept import Delivery, now_utc
 
     name = uuid.uuid4().hex[:16]
     return Delivery(

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dp_dagster.alerts.store import AlertStore, Watcher
+from dp_dagster.alerts.store import AlertStore
 from dp_dagster.alerts.watch import Seen, look_at
 from dp_dagster.definitions.alert_facts import seen_by_dagster
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from dp_dagster.alerts.kept import Watcher
     from dp_dagster.resolve import ResolvedProduct
 
 

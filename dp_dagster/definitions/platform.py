@@ -16,9 +16,10 @@ import dagster as dg
 
 from dp_dagster.alerts.conditions import consumers_see, from_channels
 from dp_dagster.alerts.delivery import deliver
+from dp_dagster.alerts.kept import Round, Watcher, now_utc
 from dp_dagster.alerts.model import PLATFORM, Observation
 from dp_dagster.alerts.routing import Routes
-from dp_dagster.alerts.store import AlertStore, Round, Watcher, now_utc
+from dp_dagster.alerts.store import AlertStore
 from dp_dagster.alerts.watch import Looked, telling_for
 from dp_dagster.definitions.alert_facts import silent_daemons, silent_sensors
 from dp_dagster.definitions.alerting import alerts_sensor_name
@@ -160,7 +161,7 @@ def look_at_platform(
     states = products.current()
     first = _first_seen(watcher, states, now)
     observations = [
-        *_products(settings, states),
+        *_products(settings, states, _told_by_products(store)),
         *_unwatched(settings, states, watchers, first, now),
         *silent_daemons(instance, settings, now),
         *silent_sensors(instance, settings, [name for state in states for name in state.sensors], now),
@@ -191,7 +192,13 @@ def look_at_platform(
     return Looked(outcome, deliver(store, routes, pause=settings.alert_retry))
 
 
-def _products(settings: Settings, states: list[ProductState]) -> Iterator[Observation]:
+def _told_by_products(store: AlertStore) -> set[str]:
+    """Products whose own sensor has told already that a run was refused for its contract: once is enough."""
+    alerts = [one for one in store.alerts(open_only=True) if one.condition == "breaking_change"]
+    return {one.product for one in alerts} - {one.product for one in alerts if one.watcher == PLATFORM}
+
+
+def _products(settings: Settings, states: list[ProductState], told: set[str]) -> Iterator[Observation]:
     now = now_utc()
     for state in states:
         is_known = state.id != PLATFORM
@@ -207,7 +214,7 @@ def _products(settings: Settings, states: list[ProductState]) -> Iterator[Observ
                 reason=state.problem,
                 facts={**page, **facts},
             )
-        if state.blocked:
+        if state.blocked and state.id not in told:
             yield Observation(
                 state.id,
                 "contract",

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 from receivers import texts
 
+from dp_dagster.alerts.kept import Delivery
 from dp_dagster.alerts.sender import send
-from dp_dagster.alerts.store import Delivery
 from dp_dagster.descriptor.alerting import Channel
 from dp_dagster.descriptor.interpolation import without_secret
 

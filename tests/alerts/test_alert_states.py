@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dp_dagster.alerts.kept import Told
 from dp_dagster.alerts.machine import Telling, announce, fold
 from dp_dagster.alerts.maintenance import window_at
 from dp_dagster.alerts.message import compose
 from dp_dagster.alerts.model import Address, Observation
-from dp_dagster.alerts.store import Told
 from dp_dagster.descriptor.alerting import Maintenance
 
 START = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)

@@ -13,9 +13,11 @@ import pytest
 
 from dp_dagster.alerts.conditions import from_channels
 from dp_dagster.alerts.delivery import deliver
+from dp_dagster.alerts.kept import Round, Watcher
 from dp_dagster.alerts.model import PLATFORM, Observation
+from dp_dagster.alerts.outbox import LEASE
 from dp_dagster.alerts.routing import Routes, telling_of
-from dp_dagster.alerts.store import LEASE, AlertStore, Round, Watcher
+from dp_dagster.alerts.store import AlertStore
 from dp_dagster.descriptor.alerting import Channel
 from dp_dagster.errors import UsageError
 from dp_dagster.records import Records

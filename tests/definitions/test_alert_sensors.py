@@ -160,6 +160,26 @@ def test_a_product_that_does_not_load_and_a_contract_that_would_break_consumers(
     assert look(project, instance) == "2 recovered"
 
 
+def test_a_breaking_change_that_stopped_a_run_is_told_once(project, orders, instance):
+    """As what it is, beside the run that failed; the platform's sensor, which sees the contract, says it no more."""
+    assert run(orders, instance).success
+    tick(orders, instance)
+    contract = (orders / "contracts/orders.py").read_text()
+    (orders / "contracts/orders.py").write_text(contract.replace('str_matches="^[a-z]+$"', "nullable=True"))
+    assert not run(orders, instance).success
+    assert tick(orders, instance) == "2 opened"
+    assert look(project, instance) == "nothing new"
+    assert tick(orders, instance) == "nothing new"
+    blocked = alerts_of(orders)["v2/dataset/orders", "breaking_change"]
+    assert "its contract breaks what was published" in blocked.reason
+    assert blocked.facts["compare"] == "dp diff orders"
+    assert blocked.facts["consumers see"].startswith("still the last good version of v2/port/vw_orders")
+    (orders / "contracts/orders.py").write_text(contract)
+    assert run(orders, instance).success
+    assert tick(orders, instance) == "2 recovered"
+    assert look(project, instance) == "nothing new"
+
+
 def test_silence_is_noticed_inside_and_outside_of_dagster(project, orders, instance, monkeypatch):
     monkeypatch.setenv("DP_SILENT_AFTER", "0.05")
     settings = Settings.load(project.root)

@@ -3,9 +3,12 @@
 One worker each, over loopback, one after the other in every round. `wrk` asks for point lookups by random key and for
 filtered pages of 100 rows; exports of 100,000 rows are asked for one at a time, each a first time and then again. The
 limit is the same web server with an application that sends the same bytes from memory. Then, under load, 20 versions
-are published; and the row store of a large version is built, against the refresh that made the version.
+are published. Another part, ``large``, builds the row store of a large version beside serving, against the refresh
+that made the version, and exports all of it; see :mod:`benchmarks.serving_large`.
 
-    python -m benchmarks.serving [--rows 1000000] [--seconds 5] [--rounds 3] [--large 10000000]
+    python -m benchmarks serving                                            all but large, about three minutes
+    python -m benchmarks.serving --parts large [--large 10000000]           about three minutes more
+    python -m benchmarks.serving --parts lookups pages [--rows 1000000] [--seconds 5] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -212,9 +215,10 @@ def wrk(
     return Load(done.stdout)
 
 
-def memory(pid: int) -> float:
+def memory(pid: int, kind: str = "VmRSS") -> float:
+    """MiB that a process has; ``RssAnon`` is without the files that it has mapped, which take no memory from others."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]  # always there
+    return int(re.search(rf"{kind}:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]  # always there
 
 
 def judge(name: str, value: float, target: float) -> bool:
@@ -309,7 +313,7 @@ def exports(bases: dict[str, str], key: str, rounds: int) -> bool:
 # -- publications --------------------------------------------------------------------------------------------
 
 
-def publish_again(root: Path) -> int:
+def publish_again(root: Path, product_id: str = "shop", dataset: str = "orders") -> int:
     """Publish the rows once more as a new version, as a run does, and have the port show it."""
     from dp_dagster.contracts.verdict import Verdict
     from dp_dagster.resolve import find_product
@@ -318,8 +322,8 @@ def publish_again(root: Path) -> int:
     from dp_dagster.storage.manifest import update_manifest
 
     settings = Settings.load(root)
-    product = find_product("shop", settings)
-    table = Table(dataset_table(settings.storage, "shop", 1, "orders"))
+    product = find_product(product_id, settings)
+    table = Table(dataset_table(settings.storage, product_id, 1, dataset))
     with table.lock("benchmark"):
         newest = table.newest()
         assert newest is not None
@@ -348,7 +352,7 @@ def publish_again(root: Path) -> int:
         entry = manifest.port(1, "api")
         return manifest.with_port(1, "api", replace(entry, version=snapshot.version))
 
-    update_manifest(settings.storage, "shop", change)
+    update_manifest(settings.storage, product_id, change)
     return snapshot.version
 
 
@@ -397,50 +401,6 @@ def _shown(base: str) -> int:
     return int(ports[0]["version"])
 
 
-# -- a large row store ---------------------------------------------------------------------------------------
-
-
-def large_store(rows: int) -> bool:
-    """Building a row store against the refresh that made its version."""
-    from benchmarks import refresh
-
-    with tempfile.TemporaryDirectory(prefix="row-store-benchmark-") as name:
-        root = Path(name)
-        folder = refresh.make_project(root, rows)
-        begun = time.perf_counter()
-        run([BIN / "dp", "run", "flights_scaled"], folder)
-        refreshed = time.perf_counter() - begun
-
-        from dp_dagster.resolve import find_product
-        from dp_dagster.rows.layout import layout_of
-        from dp_dagster.rows.shelf import columns_of
-        from dp_dagster.settings import Settings
-        from dp_dagster.storage import Table, dataset_table
-
-        settings = Settings.load(root)
-        (dataset,) = find_product("flights_scaled", settings).datasets
-        snapshot = Table(dataset_table(settings.storage, "flights_scaled", 1, "flights")).newest()
-        assert snapshot is not None
-        layout = layout_of(
-            snapshot, columns_of(snapshot, dataset.contract).values(), dataset.key, sort_by=dataset.sort_by
-        )
-        target = root / "store.db"
-        begun = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-m", "dp_dagster.rows.build", target],
-            input=layout.to_json(),
-            text=True,
-            check=True,
-            capture_output=True,
-        )
-        built = time.perf_counter() - begun
-        size = target.stat().st_size
-    print(f"  a version of {rows:,} rows, {len(layout.columns)} columns: seconds, whole processes")
-    print(f"    refresh      {refreshed:10.1f}")
-    print(f"    row store    {built:10.1f}  ({size / 1e6:,.0f} MB; inside the process {done.stdout.strip()})")
-    return judge("refresh / row store", refreshed / built, 1.0)
-
-
 def main(arguments: list[str] | None = None) -> bool:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -457,7 +417,9 @@ def main(arguments: list[str] | None = None) -> bool:
     if set(options.parts) & set(PARTS[:4]):
         met &= served_rows(options)
     if "large" in options.parts:
-        met &= large_store(options.large)
+        from benchmarks.serving_large import large
+
+        met &= large(options.large)
     return met
 
 

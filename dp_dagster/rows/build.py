@@ -12,9 +12,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
+from queue import Full, Queue
 from typing import TYPE_CHECKING
 
 from dp_dagster.contracts.type_trees import parse_type
@@ -25,6 +27,8 @@ from dp_dagster.rows.layout import FILES_ROW_NUMBER, ROW_NUMBER, TABLE, TEXT, La
 from dp_dagster.rows.leftovers import remove_unfinished, unfinished
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import duckdb
     import pyarrow as pa
     from adbc_driver_manager import AdbcConnection
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 _PAGE_BYTES = 8192
 # Batches of Arrow hold at most two gigabytes of text in a column.
 _BATCH_ROWS = 16_384
+_BATCHES_AHEAD = 4
+_LOOK_SECONDS = 0.1
 _BUILDING = ".building"
 EXIT_LOCKED = 75
 """What the process ends with where another one is building the same store."""
@@ -97,7 +103,8 @@ def _fill(building: Path, layout: Layout, threads: int, memory: str) -> None:
             source.execute(f"set threads = {threads}")
             for statement in _statements(layout):
                 _run(store, statement)
-            _append(store, source.execute(_stored_rows(layout)).to_arrow_reader(_BATCH_ROWS))
+            with _read_ahead(source.execute(_stored_rows(layout)).to_arrow_reader(_BATCH_ROWS)) as rows:
+                _append(store, rows)
             _put_nans(source, store, layout)
             for number, index in enumerate(layout.indexes):
                 names = ", ".join(layout.names[name] for name in index)
@@ -131,6 +138,48 @@ def _append(store: AdbcConnection, rows: pa.RecordBatchReader) -> None:
         )
         statement.bind_stream(rows.__arrow_c_stream__())
         statement.execute_update()
+
+
+@contextmanager
+def _read_ahead(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatchReader]:
+    """The same rows, read in a thread of their own while those before them are written."""
+    import pyarrow as pa
+
+    waiting: Queue[pa.RecordBatch | BaseException | None] = Queue(_BATCHES_AHEAD)
+    is_left = threading.Event()
+
+    def put(item: pa.RecordBatch | BaseException | None) -> None:
+        while not is_left.is_set():
+            try:
+                waiting.put(item, timeout=_LOOK_SECONDS)
+            except Full:
+                continue
+            return
+
+    def read() -> None:
+        try:
+            for batch in rows:
+                put(batch)
+                if is_left.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001 - raised where the batch is wanted
+            put(error)
+        else:
+            put(None)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        while (found := waiting.get()) is not None:
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+
+    thread = threading.Thread(target=read, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        yield pa.RecordBatchReader.from_batches(rows.schema, batches())
+    finally:
+        is_left.set()
+        thread.join()
 
 
 def _statements(layout: Layout) -> list[str]:

@@ -22,6 +22,7 @@ from dp_dagster.rows.files import too_long
 from dp_dagster.rows.formats import export_sql, writer_of
 from dp_dagster.rows.growing import GrowingFile, Place, Room, read_file
 from dp_dagster.rows.leftovers import remove_unfinished, unfinished
+from dp_dagster.rows.ranges import key_range, write_range
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -161,8 +162,17 @@ class Exports:
         """What makes it, begun at the latest now."""
         job = self.running.get(name)
         if job is None:
+            # Made for its checks, too, whoever reads the rows then.
             write, sql = writer_of(form, plan.query.columns), export_sql(plan, form)
-            job = self.running[name] = _Job(self, name, lambda cursor, put: write(cursor, sql, put))
+            asked = key_range(plan) if form == "arrow" else None
+
+            def make(cursor: duckdb.DuckDBPyConnection, put: Put) -> None:
+                if asked is None:
+                    write(cursor, sql, put)
+                else:
+                    write_range(asked, put)
+
+            job = self.running[name] = _Job(self, name, make)
             job.start()
         return job
 

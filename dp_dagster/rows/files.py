@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     import duckdb
 
+GONE = "this version is no longer kept; start again without cursor and without as_of"
+"""What is said of a version whose files were removed."""
 DUCKDB_TYPES = {
     "bool": "boolean",
     "int8": "tinyint",
@@ -101,9 +103,7 @@ class FilesEngine:
         except duckdb.IOException as error:
             text = str(error)
             if "No files found" in text or "No such file" in text:
-                raise VersionGoneError(
-                    "this version is no longer kept; start again without cursor and without as_of"
-                ) from error
+                raise VersionGoneError(GONE) from error
             raise StoreError(f"published files cannot be read: {first_line(error)}") from error
         except duckdb.Error as error:
             if isinstance(error, duckdb.InternalException | duckdb.FatalException):

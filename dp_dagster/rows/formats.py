@@ -10,6 +10,7 @@ from dp_dagster.engines.duckdb import literal, quote
 from dp_dagster.rows.conditions import Sql, before, behind
 from dp_dagster.rows.json_text import row_expression, text_expression, value_expression
 from dp_dagster.rows.plans import both, restriction, where_clause
+from dp_dagster.rows.ranges import END_OF_STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +32,6 @@ _TEXT_BATCH_ROWS = 4096
 _ARROW_BATCH_ROWS = 16_384
 _ROW_GROUP_ROWS = 122_880
 _PUT_BYTES = 256 * 1024
-_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 def export_sql(plan: PagePlan, form: Format) -> Sql:
@@ -183,7 +183,7 @@ def write_arrow(cursor: duckdb.DuckDBPyConnection, sql: Sql, put: Put) -> None:
     put(memoryview(reader.schema.serialize()))
     for batch in reader:
         put(memoryview(batch.serialize()), batch.num_rows)
-    put(_END_OF_STREAM)
+    put(END_OF_STREAM)
 
 
 def write_parquet(cursor: duckdb.DuckDBPyConnection, sql: Sql, put: Put) -> None:

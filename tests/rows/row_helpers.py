@@ -154,6 +154,7 @@ def published(
     room: int = 100_000_000,
     largest: int = 1_000_000_000,
     seconds: float = 30.0,
+    sorted_by_key: bool = False,
 ) -> Iterator[Rows]:
     """Write the parts as Parquet files, build their row store, and open both."""
     from pyarrow import parquet
@@ -161,9 +162,9 @@ def published(
     files = []
     for number, part in enumerate(parts):
         path = folder / f"part-{number}.parquet"
-        parquet.write_table(part, path)
+        parquet.write_table(part, path, row_group_size=20)
         files.append(str(path))
-    layout = Layout(tuple(types.items()), key, tuple(files), indexes, texts=True)
+    layout = Layout(tuple(types.items()), key, tuple(files), indexes, sorted_by_key, texts=True)
     target = folder / "store.db"
     build(target, layout)
     engine = FilesEngine(memory="512MB", spill=folder / "spill", threads=1)

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,9 +16,11 @@ from pyarrow import parquet
 from row_helpers import COUNT, EVERY_TYPE, every_type, published
 
 from dp_dagster.contracts.model import Column
-from dp_dagster.errors import QueryLimitError, VersionGoneError
-from dp_dagster.predicates.model import Condition
+from dp_dagster.errors import QueryLimitError, StoreError, VersionGoneError
+from dp_dagster.predicates.model import EVERYTHING, AllOf, Condition
+from dp_dagster.rows import export
 from dp_dagster.rows.query import Query, Sort
+from dp_dagster.rows.ranges import KeyRange, key_range, write_range
 from dp_dagster.storage.types import arrow_schema
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from row_helpers import Rows
 
     from dp_dagster.access.view import DatasetView
+    from dp_dagster.rows.formats import Put
     from dp_dagster.rows.query import Format
 
 FORMS: tuple[Format, ...] = ("json", "ndjson", "csv", "arrow", "parquet")
@@ -152,14 +156,76 @@ def test_size_and_rows_of_an_answer(one_file: Rows, form: Format) -> None:
     query = Query(("id", "text"), where=where, limit=None)
 
     async def read() -> tuple[int | None, int | None, int]:
-        export = one_file.stored.export(one_file.view(), query, form)
-        given = sum([len(piece) async for piece in export])
-        return export.size, export.rows, given
+        pieces = one_file.stored.export(one_file.view(), query, form)
+        given = sum([len(piece) async for piece in pieces])
+        return pieces.size, pieces.rows, given
 
     size, rows, given = asyncio.run(read())
     assert (size, rows) == (None, COUNT - 20)
     assert one_file.stored.count(one_file.view(), where) == COUNT - 20
     assert asyncio.run(read()) == (given, COUNT - 20, given)
+
+
+def _between(first: int, end: int) -> AllOf:
+    return AllOf((Condition("id", "ge", first), AllOf((Condition("id", "lt", end),))))
+
+
+@pytest.mark.parametrize("is_sorted", [True, False], ids=["sorted", "in no order"])
+def test_ranges_of_keys_are_what_duckdb_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_sorted: bool
+) -> None:
+    """Also of a file that is less in order than its layout says."""
+    table = every_type()
+    flat = [name for name, kind in EVERY_TYPE.items() if "<" not in kind and kind != "binary"]
+    large = table.schema.get_field_index("text")
+    table = table.set_column(large, "text", table.column("text").cast(pa.large_string()))
+    asked = [
+        EVERYTHING,
+        _between(7, 45),
+        _between(45, 7),
+        _between(-(2**63), 2**63 - 1),
+        Condition("id", "gt", 2**63 - 1),
+        Condition("id", "le", 30),
+        Condition("id", "eq", 30),
+        Condition("id", "ne", 30),
+        AllOf((Condition("id", "ge", 30), Condition("group", "eq", "B"))),
+    ]
+    by_arrow: list[KeyRange] = []
+
+    def write(range_of_keys: KeyRange, put: Put) -> None:
+        by_arrow.append(range_of_keys)
+        write_range(range_of_keys, put)
+
+    monkeypatch.setattr(export, "write_range", write)
+    with published(
+        tmp_path,
+        [table.sort_by("id") if is_sorted else table],
+        EVERY_TYPE,
+        ("id",),
+        room=1,
+        sorted_by_key=True,
+    ) as made:
+        for where, columns in product(asked, (tuple(flat), ("text", "group"))):
+            query = Query(columns, where=where, limit=None)
+            found = from_arrow(exported(made, made.view(), query, "arrow"))
+            monkeypatch.setattr(export, "key_range", lambda _: None)
+            right = from_arrow(exported(made, made.view(), query, "arrow"))
+            monkeypatch.setattr(export, "key_range", key_range)
+            assert found.schema == right.schema
+            assert str(found.to_pylist()) == str(right.to_pylist()), where
+        assert len(by_arrow) == 14
+        # Whatever hides something is DuckDB's.
+        query = Query(("id", "text"), limit=None)
+        exported(made, made.view(masks={"text": "redact"}), query, "arrow")
+        exported(made, made.view(rows=_between(1, 3)), query, "arrow")
+        exported(made, made.view(), replace(query, sort=(Sort("text"),)), "arrow")
+        assert len(by_arrow) == 14
+        made.stored.published_files()[0].unlink()
+        with pytest.raises(VersionGoneError):
+            exported(made, made.view(), query, "arrow")
+        made.stored.published_files()[0].write_bytes(b"PAR1 or not")
+        with pytest.raises(StoreError, match="cannot be read"):
+            exported(made, made.view(), query, "arrow")
 
 
 def test_what_is_kept_stays_within_its_room(tmp_path: Path) -> None:

@@ -40,14 +40,9 @@ def shop(project):
 
         def look(self, later=0):
             product = resolve(self.folder, self.settings)
-            return str(
-                look_at(
-                    product,
-                    self.store,
-                    lambda _watcher, _now: Seen(),
-                    now=lambda: datetime.now(UTC) + timedelta(seconds=later),
-                )
-            )
+            # One moment for the whole look: on a busy machine a message must not come due again within it.
+            moment = datetime.now(UTC) + timedelta(seconds=later)
+            return str(look_at(product, self.store, lambda _watcher, _now: Seen(), now=lambda: moment))
 
         def alerts(self):
             return {alert.condition: alert for alert in self.store.alerts("shops")}

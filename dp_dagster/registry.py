@@ -67,7 +67,6 @@ class Kind:
 _RESERVED: dict[Family, tuple[tuple[str, str, str], ...]] = {
     "input_ports": (
         ("DELTA", "a Delta table that somebody else writes", "delta"),
-        ("KAFKA", "a Kafka topic", "kafka"),
         ("NATS", "a NATS stream", "nats"),
         ("PYTHON", "a Python function", "python"),
     ),

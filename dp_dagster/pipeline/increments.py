@@ -91,10 +91,12 @@ def combine(
     )
     rows_read = _count(connection, duckdb_engine.scan([str(read)]))
     unfit = fit.unfit_rows(connection, read)
+    # Where something is set aside, the state must be committed, or it is set aside again.
+    aside = bool(written.rejected) or unfit is not None
     known = Combined(rows_read, changes=fit.changes, unfit=unfit)
     names = ", ".join(quote(name) for name in fit.names)
     if landing.mode == "merge":
-        return _Merge(connection, landing, fit, base, what).write(destination, known, always=always)
+        return _Merge(connection, landing, fit, base, what).write(destination, known, always=always or aside)
     incoming = f"select {names} from {quote(_INCOMING)} order by {quote(_NUMBER)}"
     if landing.mode == "replace" or base is None:
         duckdb_engine.write_rows(connection.sql(incoming), destination, what)
@@ -102,7 +104,7 @@ def combine(
     if written.again is not None:
         incoming = _not_landed(written, fit, base, names)
     relation = connection.sql(incoming)
-    if not always and not known.set_aside and not _any(connection, incoming):
+    if not always and not aside and not _any(connection, incoming):
         return Combined(rows_read, nothing_new=True, changes=fit.changes)
     if not always and not fit.evolved and len(base.files) < MOST_FILES:
         duckdb_engine.write_rows(relation, destination, what)
@@ -169,7 +171,7 @@ class _Merge:
             duckdb_engine.write_rows(self.connection.sql(in_order), destination, self.what)
             return known
         before = f"(select {self.fit.before} from {duckdb_engine.scan(self.base.files)})"
-        if not always and not self.fit.evolved and not known.set_aside:
+        if not always and not self.fit.evolved:
             removed = (
                 f"select 1 from {latest} where not ({stays}) and ({keys}) in (select ({keys}) from {before})"
             )

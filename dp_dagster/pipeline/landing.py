@@ -20,7 +20,7 @@ from dp_dagster.pipeline.session import pinned_version
 from dp_dagster.ports.base import Written
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import duckdb
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dp_dagster.contracts.verdict import Verdict
     from dp_dagster.pipeline.increments import Combined
     from dp_dagster.pipeline.session import Session
-    from dp_dagster.ports.base import InputContext, Pinned
+    from dp_dagster.ports.base import InputContext, Pinned, Rejected
     from dp_dagster.resolve import ResolvedInput
     from dp_dagster.storage import Snapshot
 
@@ -253,17 +253,36 @@ class Lander:
 
     def _put_aside(self) -> None:
         """Set aside what does not fit, before the commit: whoever is killed in between has lost nothing."""
-        unfit: Any = None if self.combined is None else self.combined.unfit
-        if unfit is None:
+        batches = []
+        if self.combined is not None and self.combined.unfit is not None:
+            batches += self.combined.unfit.to_batches()
+        if self.written is not None and self.written.rejected:
+            batches.append(_rejected_batch(self.written.rejected))
+        if not batches:
             return
         self.set_aside = put_aside(
             self.session.input_quarantine(self.declared.name),
-            unfit.to_batches(),
+            batches,
             run_id=self.session.run_id,
             candidate_id=f"{self.session.run_id}/{self.declared.name}",
             published_in_part=True,
         )
         self.session.record("quarantined", f"input/{self.declared.name}", rows=self.set_aside)
+
+
+def _rejected_batch(rejected: Sequence[Rejected]) -> Any:
+    import pyarrow as pa
+
+    from dp_dagster.contracts.split import rejected_schema
+
+    columns = [
+        [[one.rule] for one in rejected],
+        [one.reason for one in rejected],
+        [one.row for one in rejected],
+    ]
+    schema = rejected_schema()
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def state_of(declared: ResolvedInput, newest: Snapshot | None) -> Any:

@@ -108,6 +108,15 @@ class Landing:
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """Something that cannot become a row, for the quarantine: a name for what is wrong, the reason, and it, as JSON."""
+
+    rule: str
+    reason: str
+    row: str
+
+
+@dataclass(frozen=True)
 class Written:
     """What a kind says of what it has written.
 
@@ -118,12 +127,14 @@ class Written:
         again: A column and a value: the rows from there on may have been landed before. With ``append`` those that
             were are left out.
         known_by: The columns by which a row that was landed before is known; by default all.
+        rejected: What was read and cannot become a row; it is set aside.
     """
 
     state: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
     again: tuple[str, Any] | None = None
     known_by: tuple[str, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
 
 
 def _say_nothing(_message: str) -> None:

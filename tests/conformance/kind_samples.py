@@ -195,6 +195,49 @@ def http_input(*, by_cursor: bool) -> Callable[[Workplace, ApiShop], InputSample
     return sample
 
 
+def kafka_input(
+    workplace: Workplace, kafka_topic: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> InputSample:
+    servers, topic = kafka_topic
+    options: dict[str, Any] = {"servers": servers, "topic": topic, "retries": 0, "timeout": 5}
+    monkeypatch.setenv("SAMPLE_PASSWORD", "hunter2-and-more")
+    login = {"user": "${SAMPLE_PASSWORD}", "password": "${SAMPLE_PASSWORD}"}
+
+    def send() -> None:
+        from confluent_kafka import Producer
+
+        producer = Producer({"bootstrap.servers": servers, "log_level": 0})
+        producer.produce(topic, '{"id": 3}', partition=1)
+        assert producer.flush(10) == 0
+
+    def remove() -> None:
+        # librdkafka's brokers delete no topics; whoever reads it meets an error of theirs instead.
+        from dp_dagster.ports.inputs.kafka.topic import Topic
+
+        monkeypatch.setattr(
+            Topic, "_settings", lambda self: {**settings(self), "bootstrap.servers": "127.0.0.1:1"}
+        )
+
+    from dp_dagster.ports.inputs.kafka.topic import Topic
+
+    settings = Topic._settings
+    return InputSample(
+        options=options,
+        change=send,
+        rows=2,
+        rows_after_change=3,
+        remove=remove,
+        faulty=(
+            Faulty({**options, "servers": "broker"}, "servers"),
+            Faulty({**options, "servers": "ann:hunter2@broker:9092"}, "servers"),
+            Faulty({**options, "mode": "replace"}, "mode"),
+            Faulty({**options, "mode": "merge"}, "key"),
+            Faulty({**options, "format": "text", "on_bad_message": "quarantine"}, "on_bad_message"),
+        ),
+        secrets=(Secret({**options, "timeout": 1, "credentials": login, "encrypted": False}, "hunter2"),),
+    )
+
+
 # -- output ports --------------------------------------------------------------------------------------------
 
 
@@ -392,6 +435,7 @@ def dbt_transform(workplace: Workplace) -> TransformSample:
 SAMPLES: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {
     ("input_ports", "FILES"): {"landed": files_input, "in place": parquet_input},
     ("input_ports", "HTTP"): {"whole": http_input(by_cursor=False), "by cursor": http_input(by_cursor=True)},
+    ("input_ports", "KAFKA"): {"": kafka_input},
     ("input_ports", "PRODUCT"): {"": product_input},
     ("output_ports", "SQL"): {
         "": sql_output,

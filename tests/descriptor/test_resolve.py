@@ -313,15 +313,15 @@ def test_a_transform_that_reads_what_is_not_there(folder, head):
 
 
 def test_a_kind_that_is_not_installed_may_be_declared_and_not_read(folder, head):
-    inputs = "input_ports:\n  - {name: sales, type: KAFKA}\n"
+    inputs = "input_ports:\n  - {name: sales, type: NATS}\n"
     product = folder.resolve(head + inputs)
     assert product.inputs == ()
     assert states(product)["input_ports[0].name"] == (4, "sales", "not installed")
     text = head + inputs + "transforms:\n  - {name: clean, type: SQL, path: transforms/clean.sql}\n"
     assert folder.problems(text) == [
         (
-            "product.yaml:6: transforms[0]: reads sales, which is not installed; kind KAFKA comes with the extra "
-            "'kafka', which this release does not have yet"
+            "product.yaml:6: transforms[0]: reads sales, which is not installed; kind NATS comes with the extra "
+            "'nats', which this release does not have yet"
         )
     ]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import event_helpers
@@ -14,18 +16,21 @@ import pytest
 from event_helpers import FIRST, SECOND, THIRD, Listener, Shop, ask
 
 from dp_dagster.changes.kept import Changes
+from dp_dagster.contracts.model import Column
 from dp_dagster.errors import DescriptorError
-from dp_dagster.ports.outputs.event_stream import application
+from dp_dagster.ports.outputs.event_stream import streams
+from dp_dagster.ports.outputs.event_stream.changes_pages import ChangePages
 from dp_dagster.ports.outputs.event_stream.envelope import Place, key_text, key_values, read_id
+from dp_dagster.serving.app import assemble
 from dp_dagster.storage import Table
+from dp_dagster.storage.contracts import keep_contract
+from dp_dagster.testing.asgi import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from event_helpers import Told
-
-    from dp_dagster.testing.asgi import Client
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +131,16 @@ def test_data_keeps_the_schema_that_events_name(published: Shop, client: Client)
         validator.validate(data)
     with pytest.raises(jsonschema.ValidationError):
         validator.validate({**rows[0], "after": {"id": "one"}})
+    path = f"{published.path}/schema.json"
+    assert client.get(path).json() == schema
+    older = replace(
+        published.product.dataset("people").contract, hash="a" * 64, columns=(Column("id", "string"),)
+    )
+    keep_contract(published.settings.storage, "shop", older)
+    asked = client.get(f"{path}?contract={older.hash}").json()
+    assert asked["properties"]["key"]["properties"]["id"]["type"] == "string"
+    assert client.get(f"{path}?contract={'b' * 64}").status == 404
+    assert client.get(f"{path}?contract=..%2F..").status == 404
 
 
 @pytest.mark.parametrize(
@@ -246,7 +261,7 @@ def test_a_dataset_without_a_key_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 def test_live_over_a_real_connection(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """New versions come as they are published, a sign of life in between; a broken chain is said."""
-    monkeypatch.setattr(application, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.1)
     shop.publish(FIRST)
     with shop.listening() as port:
         first, late = Listener(port, f"{shop.path}?snapshot=newest"), Listener(port, shop.path)
@@ -278,3 +293,57 @@ def test_answers_end_in_time(tmp_path: Path) -> None:
         listener = Listener(port, f"{shop.path}?snapshot=newest")
         assert len(list(listener.events())) == 4
         listener.close()
+
+
+def test_a_reader_who_does_not_read_costs_one_page(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read ahead of them, and when they leave, nothing goes on; what they have is written down."""
+    shop.publish([(key, f"before {key}", "north") for key in range(4000)])
+    shop.publish([(key, f"after {key}", "north") for key in range(4000)])
+    read: list[int] = []
+    page = ChangePages.page
+
+    def counted(self: ChangePages, one: Any, query: Any, start: int) -> list[Any]:
+        read.append(start)
+        return page(self, one, query, start)
+
+    monkeypatch.setattr(ChangePages, "page", counted)
+    shell = assemble([shop.product], shop.settings)
+    route = shell.route_of(shop.path)
+    assert route is not None
+    ended: list[Any] = []
+    route.finished = ended.append
+    left, stuck = asyncio.Event(), asyncio.Event()
+    bodies: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        bodies.append(message.get("body", b""))
+        if b"event: updated" in bodies[-1]:
+            stuck.set()
+            await asyncio.Event().wait()
+
+    async def ask_and_leave(client: Client) -> None:
+        scope = {
+            "type": "http", "method": "GET", "path": shop.path, "raw_path": shop.path.encode(),
+            "query_string": b"since=0", "headers": [],
+        }  # fmt: skip
+        answer = asyncio.ensure_future(client.application(scope, receive, send))
+        await asyncio.wait_for(stuck.wait(), 60)
+        await asyncio.sleep(0.3)
+        left.set()
+        await asyncio.wait_for(answer, 10)
+
+    with Client(shell) as client:
+        client._call(ask_and_leave(client))
+        assert read == [0]
+        assert [(one.exchange.version, one.exchange.columns) for one in ended] == [
+            (1, ("id", "name", "region"))
+        ]
+        everything = ask(client, shop.path, "since=0&until=newest")
+        assert len(everything) == 4001
+        assert sorted(set(read)) == list(range(0, 4001, 500))
+        rest = ask(client, shop.path, "until=newest", last_event_id="shop.people@1/3210")
+        assert rest == everything[3211:]

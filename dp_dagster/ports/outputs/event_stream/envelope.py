@@ -97,13 +97,10 @@ class Envelope:
         about = _About(change_set.version, change_set.committed_at, change_set.contract_hash, key)
         return self._event(change.operation, place, data, about)
 
-    def snapshot_row(self, key: str, row: str, about: Version, *, is_first: bool = False) -> Event:
-        """A row of a version, for who begins with all of them; or of the first version, of which all rows are new.
-
-        Key and row are JSON objects.
-        """
+    def snapshot_row(self, key: str, row: str, about: Version) -> Event:
+        """A row of a version, for who begins with all of them. Key and row are JSON objects."""
         text = key_text(key)
-        place = Place(about.version, text, is_snapshot=not is_first)
+        place = Place(about.version, text, is_snapshot=True)
         data = f'{{"key":{key},"before":null,"after":{row}}}'
         return self._event("inserted", place, data, _About(*about, text))
 

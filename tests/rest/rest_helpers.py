@@ -124,13 +124,13 @@ def things_table(columns: Any, version: int) -> pa.Table:
 class Shop:
     """The product on disk and its server in this process. ``served`` is what the access log was told."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, descriptor: str = PRODUCT) -> None:
         self.settings = Settings(project_root=folder, serve_patience=0.0)
         self.root = folder / "products" / "shop"
         (self.root / "contracts").mkdir(parents=True)
         (self.root / "raw.csv").write_text("id\n1\n")
         (self.root / "contracts" / "shop.odcs.yaml").write_text(CONTRACT)
-        (self.root / "product.yaml").write_text(PRODUCT)
+        (self.root / "product.yaml").write_text(descriptor)
         files = Registry.load().find("input_ports", "FILES")
         assert files is not None
         assert files.implementation is not None

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from rest_helpers import COUNT, THINGS, problem, thing
+from rest_helpers import COUNT, PRODUCT, THINGS, Shop, problem, thing
+
+from dp_dagster.testing.asgi import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rest_helpers import Shop
-
-    from dp_dagster.testing.asgi import Client, Response
+    from dp_dagster.testing.asgi import Response
 
 ROWS = [thing(number, 1) for number in range(COUNT)]
 #: What a visitor sees: names masked, the flagged rows, four columns.
@@ -200,3 +200,32 @@ def test_who_leaves_an_answer_spoils_it_for_nobody(client: Client) -> None:
     assert {response.status for response in responses} == {200}
     assert [response.broke_off for response in responses] == [None] * len(responses)
     assert {len(response.body) for response in responses[1::2]} == {len(responses[1].body)}
+
+
+def test_an_answer_that_is_too_large_is_refused_in_words(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In every format, before its first byte; what fits goes out whole."""
+    text = PRODUCT.replace("limits: {page_size: 100}", "limits: {page_size: 100, response_bytes: 4000}")
+    made = Shop(tmp_path_factory.mktemp("small"), text)
+    made.publish(0, files=2)
+    with Client(made.serve()) as client:
+        for form in READERS:
+            for query in ("", "&id[gte]=0"):
+                response = client.get(f"{THINGS}?format={form}&limit=all{query}")
+                assert (response.status, response.broke_off) == (422, None), form
+                assert (
+                    "larger than 4,000 bytes; filter, or select fewer columns" in problem(response)["detail"]
+                )
+            fits = client.get(f"{THINGS}?format={form}&limit=all&fields=id&id[lt]=5")
+            assert fits.status == 200
+            if form == "csv":
+                assert fits.text == "id\r\n0\r\n1\r\n2\r\n3\r\n4\r\n"
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_head_takes_no_rows(shop: Shop, client: Client, form: str) -> None:
+    shop.served.clear()
+    head = client.request("HEAD", f"{THINGS}?format={form}&limit=all&id[lt]=50")
+    assert (head.status, head.body) == (200, b"")
+    exchange = shop.served[-1].exchange
+    assert exchange is not None
+    assert exchange.rows == 0

@@ -130,6 +130,7 @@ class RestOutput(ServedPort[RestConfig]):
             most_rows=min(limits.page_size, LARGEST_PAGE)
             if isinstance(limits.page_size, int)
             else LARGEST_PAGE,
+            largest=limits.response_bytes if isinstance(limits.response_bytes, int) else None,
             deprecation=context.deprecation,
         )
         return RestApplication(described, Cursors.of(context.settings), host)

@@ -70,7 +70,7 @@ class Stream:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"" if only_head else self.last})
         finally:
-            if self.ended is not None:
+            if self.ended is not None and not only_head:
                 self.ended()
             await self.chunks.aclose()
 

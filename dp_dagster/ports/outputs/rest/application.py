@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import orjson
 
-from dp_dagster.errors import DataProductError, OperatorError, VersionGoneError
+from dp_dagster.errors import DataProductError, OperatorError, QueryLimitError, VersionGoneError
 from dp_dagster.ports.cursors import Cursor, Cursors, InvalidCursorError
 from dp_dagster.ports.outputs.rest.answers import (
     Answer,
@@ -365,6 +365,8 @@ class RestApplication:
         rows: int | None = None,
     ) -> Answer:
         version = prepared.version
+        if self._port.largest is not None:
+            await self._check_size(self._port.largest, exchange, prepared, query, form)
         chunks = version.export(exchange.view, query, form.name)
         # What is wrong with the query shows before the first byte, while there is still a status to choose.
         first, last = await anext(chunks, b""), b""
@@ -385,6 +387,20 @@ class RestApplication:
             exchange.rows = chunks.rows or 0
 
         return Stream(headers, chunks, first, last, ended)
+
+    async def _check_size(
+        self, largest: int, exchange: Exchange, prepared: _Prepared, query: Query, form: Form
+    ) -> None:
+        """Make the answer to its end before its first byte goes out: one that is too large is refused in words."""
+        descriptor = await prepared.version.export_file(exchange.view, query, form.name)
+        try:
+            size = os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+        if size > largest:
+            raise QueryLimitError(
+                f"the answer is larger than {largest:,} bytes; filter, or select fewer columns"
+            )
 
     async def _export_file(
         self, scope: Scope, exchange: Exchange, prepared: _Prepared, query: Query, tag: str

@@ -29,6 +29,7 @@ class PortDescription:
         examples: Lines to copy.
         page_size: Rows of a page where nothing else is asked for.
         most_rows: Rows that a page can hold.
+        largest: Bytes that an answer may have; ``None`` for any number.
         deprecation: Until when it is kept up, and what to use instead; empty while it is not deprecated.
     """
 
@@ -45,6 +46,7 @@ class PortDescription:
     examples: tuple[Example, ...]
     page_size: int
     most_rows: int
+    largest: int | None = None
     deprecation: str = ""
 
     @property

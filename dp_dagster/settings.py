@@ -142,6 +142,12 @@ class Settings(BaseModel):
         gt=0,
         description="Seconds before a message that was not delivered is tried again; doubled each time, up to an hour.",
     )
+    alert_retention: float = Field(
+        default=90 * 86_400.0,
+        gt=0,
+        description="Seconds that an alert that is over is kept with its messages; that there was one stays in the "
+        "audit log.",
+    )
     silent_after: float = Field(
         default=300.0,
         gt=0,

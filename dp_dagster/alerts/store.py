@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from dp_dagster.alerts.alert_tables import ALERTS, WATCHERS
+from dp_dagster.alerts.alert_tables import ALERTS, DELIVERIES, ITEMS, WATCHERS
 from dp_dagster.alerts.kept import Glance, Happened, Outcome, Watcher, alert_of, content_of, watcher_of
 from dp_dagster.alerts.machine import announce, fold
 from dp_dagster.alerts.model import moment_text
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from dp_dagster.alerts.model import Alert, Item
     from dp_dagster.records import Kind
     from dp_dagster.settings import Settings
+
+# Alerts that are removed in one transaction.
+_FORGOTTEN = 200
 
 
 class AlertStore(Outbox):
@@ -249,6 +252,30 @@ class AlertStore(Outbox):
                 {"alert": alert.id, "condition": alert.condition},
             )
             return alert
+
+    def forget(self, watcher: str, before: datetime) -> int:
+        """Remove alerts of a watcher that were over before a time, with their messages; gives how many.
+
+        That there were any stays on record. What waits to be told is never removed.
+        """
+        over = select(ALERTS.c.id).where(
+            ALERTS.c.watcher == watcher,
+            ALERTS.c.recovered_at < moment_text(before),
+            ~ALERTS.c.id.in_(select(ITEMS.c.alert).where(ITEMS.c.delivery.is_(None))),
+        )
+        with self._database.writing() as connection:
+            gone = [
+                row.id for row in connection.execute(over.order_by(ALERTS.c.recovered_at).limit(_FORGOTTEN))
+            ]
+            told = ITEMS.c.alert.in_(gone)
+            names = {row.delivery for row in connection.execute(select(ITEMS.c.delivery).where(told))}
+            connection.execute(ITEMS.delete().where(told))
+            # A message may tell of others, too, that are not over.
+            needed = select(ITEMS.c.delivery).where(ITEMS.c.delivery.in_(names))
+            settled = DELIVERIES.c.id.in_(names) & (DELIVERIES.c.state != "pending")
+            connection.execute(DELIVERIES.delete().where(settled, ~DELIVERIES.c.id.in_(needed)))
+            connection.execute(ALERTS.delete().where(ALERTS.c.id.in_(gone)))
+        return len(gone)
 
     # -- records ----------------------------------------------------------------------------------------
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _MOST_RECORDS = 500
 # Of the time after which a watcher counts as silent: a look at which nothing follows is written down as seldom as this.
 _ALIVE_FOR = 0.25
+# Looks that were written down between two in which alerts that were over long ago are removed.
+_FORGETS_EVERY = 100
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def look_at(
         known=glance.open,
         alive_for=timedelta(seconds=settings.silent_after * _ALIVE_FOR),
     )
+    if outcome.committed and not outcome.quiet and watcher.round % _FORGETS_EVERY == 0:
+        store.forget(product.id, moment - timedelta(seconds=settings.alert_retention))
     if outcome.quiet and not glance.is_due:
         return Looked(outcome, ())
     return Looked(outcome, deliver(store, {product.id: own}, pause=settings.alert_retry, now=now))

@@ -298,3 +298,25 @@ def test_a_look_costs_the_same_whatever_the_history(store):
     assert len(store.alerts()) == 25
     assert statements(1000) == before
     assert before < 20
+
+
+def test_what_was_over_long_ago_is_forgotten_and_stays_on_record(store, tmp_path):
+    look(store, seen())
+    send(store, Carrier())
+    look(store, seen(bad=False, second=60), second=60)
+    look(store, seen(subject="other", second=60), second=60)
+    before = datetime.now(UTC) + timedelta(days=400)
+    assert store.forget("shops", before) == 0, "its end waits to be told"
+    carrier = Carrier()
+    send(store, carrier, second=600)
+    assert carrier.sent
+    assert store.forget("report", before) == 0
+    assert store.forget("shops", NOW - timedelta(days=1)) == 0
+    assert store.forget("shops", before) == 1
+    assert [alert.subject for alert in store.alerts()] == ["other"]
+    # What tells of an alert that is not over is kept.
+    assert len(store.deliveries()) == 1
+    assert {one.kind for one in Records(f"sqlite:///{tmp_path}/records.db").query()} == {
+        "alert_opened",
+        "alert_recovered",
+    }

@@ -117,7 +117,7 @@ def _objectives(port: PortEntry) -> str:
     if not port.objectives:
         return "<span class=soft>none evaluated</span>"
     return "<br>".join(
-        f"{escape(one['name'])} {escape(one['promise'])}: <span class='{escape(one['state'])}'>"
+        f"{escape(one['name'].replace('_', ' '))} {escape(one['promise'])}: <span class='{escape(one['state'])}'>"
         f"{escape(one['state'])}</span>"
         + (f" <span class=soft>({escape(one['reason'])})</span>" if one["state"] == "not evaluated" else "")
         for one in port.objectives

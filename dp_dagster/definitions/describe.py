@@ -234,6 +234,7 @@ def port_description(
     return sections(
         first_line(declared, f"Output port {port.name} of {product.id}"),
         ("", rest(declared)),
+        ("", _of_product(product)),
         ("Deprecated", _sentence(deprecation_notice(port.dataset.deprecated) if port.dataset else None)),
         ("How to get access", access),
         ("How to consume", examples_markdown(examples)),
@@ -241,6 +242,14 @@ def port_description(
         ("Service level", service_level_table(product, port)),
         ("Support", "\n".join(f"- {line}" for line in support)),
     )
+
+
+def _of_product(product: ResolvedProduct) -> str:
+    """What the port belongs to, for somebody who has come here first."""
+    descriptor = product.descriptor
+    about = first_line(descriptor.description)
+    name = f"**{descriptor.title}** (`{product.id}` {product.version}, {descriptor.status})"
+    return f"Part of {name}{f': {about}' if about else '.'}"
 
 
 def _sentence(text: str | None) -> str:

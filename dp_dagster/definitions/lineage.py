@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # Dagster's page is slow with cells of thousands of names; `dp lineage` shows all.
 _SOURCES_SHOWN = 12
+# Characters; longer Markdown is behind a button on Dagster's pages, so the diagram alone is better than none.
+_SHOWN_AT_ONCE = 990
 
 
 def lineage_metadata(lineage: ProductLineage, key: dg.AssetKey) -> dict[str, Any]:
@@ -37,7 +39,15 @@ def lineage_metadata(lineage: ProductLineage, key: dg.AssetKey) -> dict[str, Any
     if node is None:
         return {}
     graph = Graph([lineage])
-    metadata: dict[str, Any] = {"lineage": dg.MetadataValue.md(_diagram(graph, node))}
+    diagram, columns = _diagram(graph, node), _columns(graph, node)
+    metadata: dict[str, Any] = {
+        name: dg.MetadataValue.md(text)
+        for name, text in (
+            {"lineage": f"{diagram}\n\n{columns}".rstrip()}
+            if len(diagram) + len(columns) < _SHOWN_AT_ONCE
+            else {"lineage": diagram, "lineage of columns": columns}
+        ).items()
+    }
     dependencies = {
         column: [
             dg.TableColumnDep(asset_key=dg.AssetKey(source.node.split("/")), column_name=source.column)
@@ -127,13 +137,17 @@ def not_known(error: DataProductError) -> dict[str, Any]:
 
 
 def _diagram(graph: Graph, node: Node) -> str:
-    lines = ["```text", tree(graph.up(node.id), graph), "```"]
+    return f"```text\n{tree(graph.up(node.id), graph)}\n```"
+
+
+def _columns(graph: Graph, node: Node) -> str:
+    lines = []
     if node.columns:
-        lines += ["", "| column | made from | how |", "|---|---|---|"]
+        lines += ["| column | made from | how |", "|---|---|---|"]
         lines += [_row(graph, node, column) for column in node.columns]
     if node.unknown.get("*"):
         lines += ["", f"Further columns are not known: {node.unknown['*']}"]
-    return "\n".join(lines)
+    return "\n".join(lines).lstrip()
 
 
 def _row(graph: Graph, node: Node, column: str) -> str:

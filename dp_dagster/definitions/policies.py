@@ -87,14 +87,14 @@ def port_policy_check_results(
 def policy_check_result(asset: dg.AssetKey, report: PolicyReport) -> dg.AssetCheckResult:
     """What the policies say of an asset. One that could not be checked counts as failed."""
     failed = [result for result in report.results if result.failed]
-    passed = sum(result.status == "passed" for result in report.results)
+    kept = dict.fromkeys(result.policy for result in report.results if result.status == "passed")
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=POLICIES_CHECK,
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR if report.refused else dg.AssetCheckSeverity.WARN,
         description="; ".join(problem.message for result in failed for problem in result.problems)
-        or f"{passed} kept",
+        or f"{len(kept)} kept: {', '.join(kept)}",
         metadata={
             "policies": dg.MetadataValue.md(_table(report.results)),
             "failed": ", ".join(dict.fromkeys(result.policy for result in failed)) or "none",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from dp_dagster.access.authentication.authenticators import Authenticators
 from dp_dagster.access.authentication.config import is_loopback
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dp_dagster.serving.protocol import Application
 
 PATH = "/control"
+CATALOG = "/catalog"
 
 
 def mount(services: Services) -> Mount | None:
@@ -41,6 +43,26 @@ def mount(services: Services) -> Mount | None:
     if config.auth.type == "none" and not config.auth.beyond_loopback:
         made = _for_this_machine(made)
     return Mount(PATH, made, stop=authenticators.aclose)
+
+
+def catalog_mount(services: Services) -> Mount | None:
+    """``/catalog``, where people look for it: the way to the catalogue of the control port.
+
+    Raises:
+        SettingsError: the settings of the control port are wrong.
+    """
+    return None if control_config(services.settings) is None else Mount(CATALOG, _to_the_catalogue)
+
+
+async def _to_the_catalogue(scope: Any, _: Any, send: Any) -> None:
+    # The outer path, where a proxy has put the server below one.
+    base = scope.get("root_path", "").removesuffix(CATALOG)
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    query = b"?" + scope["query_string"] if scope["query_string"] else b""
+    location = f"{base}{PATH}{CATALOG}".encode() + raw.partition(CATALOG.encode())[2] + query
+    headers = [(b"location", location), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 307, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _for_this_machine(answer: Application) -> Application:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MOUNTS: tuple[str, ...] = (
     "dp_dagster.serving.control:mount",
+    "dp_dagster.serving.control:catalog_mount",
     "dp_dagster.serving.service_levels:mount",
 )
 """``module:function`` of everything that is mounted beside ports."""

@@ -118,3 +118,38 @@ def test_checks_of_a_dataset(browser_page: Page) -> None:
     assert "Passed" in said
     # Rules that only warn, and that the real data breaks, are seen to fail.
     assert re.search(r"equal_plane_known\s+Failed", said)
+
+
+def test_a_stranger_finds_what_was_published_who_reads_it_and_what_it_is_made_from(
+    browser_page: Page,
+) -> None:
+    browser_page.goto(f"/assets/{PORT}?view=events")
+    browser_page.get_by_text("last publications").first.wait_for()
+    said = browser_page.inner_text("body")
+    assert re.search(r"version 0\s+20[^\n]+\s+933\s+0\s+accepted", said)
+    assert "nobody has registered" in said
+    assert "└─ customer_360/v1/dataset/customers" in said
+    browser_page.get_by_text("[Show Markdown]").last.click()
+    browser_page.get_by_text("made from").first.wait_for()
+    assert "input/raw_customers" in browser_page.inner_text("body")
+
+
+def test_policies_of_a_port(browser_page: Page) -> None:
+    browser_page.goto(f"/assets/{PORT}?view=checks&checkDetail=policies")
+    browser_page.get_by_text("sla_declared").first.wait_for()
+    assert "1 kept: sla_declared" in browser_page.inner_text("body")
+
+
+def test_what_the_port_is_part_of(overview: str) -> None:
+    assert re.search(
+        r"Part of Customer 360 \(customer_360 \S+, active\): Every customer of the jaffle shops", overview
+    )
+
+
+def test_the_pictures_of_the_documents_can_be_taken_again(dev_server: DevServer, tmp_path: Path) -> None:
+    """Each shows what it should; what it looks like was looked at when it was made."""
+    import screenshots
+
+    made = screenshots.take_all(dev_server, tmp_path)
+    assert {file.name for file in made} == {file.name for file in screenshots.IMAGES.glob("*.png")}
+    assert all(file.stat().st_size > 20_000 for file in made)

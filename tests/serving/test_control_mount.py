@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def test_without_settings_there_is_none(running) -> None:
     assert running.client.get("/control/metrics").status_code == 404
+    assert running.client.get("/catalog").status_code == 404
 
 
 @pytest.mark.parametrize("part", ["metrics", "catalog", "schemas/subjects"])
@@ -26,6 +27,20 @@ def test_who_has_the_role_reads(part: str, watched) -> None:
     if part == "metrics":
         denied = running.client.get("/control/metrics", headers={"x-api-key": nobody})
         assert (denied.status_code, denied.json()["title"]) == (403, "Forbidden")
+
+
+def test_the_catalogue_is_where_people_look_for_it(watched) -> None:
+    running, watcher, _ = watched
+    for path, wanted in (
+        ("/catalog", "/control/catalog"),
+        ("/catalog?search=num%20x", "/control/catalog?search=num%20x"),
+        ("/catalog/counted/odps", "/control/catalog/counted/odps"),
+        ("/catalog//elsewhere.example.com", "/control/catalog//elsewhere.example.com"),
+    ):
+        answer = running.client.get(path, headers={"x-api-key": watcher})
+        assert (answer.status_code, answer.headers["location"]) == (307, wanted)
+    found = running.client.get("/catalog", headers={"x-api-key": watcher}, follow_redirects=True)
+    assert [one["id"] for one in found.json()] == ["counted"]
 
 
 def test_requests_are_counted(watched) -> None:

@@ -68,11 +68,10 @@ class Picture:
 
 PICTURES = (
     Picture("port", PORT, ("favourite_product", "How to get access")),
-    # Markdown of metadata is shown in full here, and behind a button elsewhere.
     Picture(
         "port-events",
         f"{PORT}?view=events",
-        ("last publications", "consumers", "└─"),
+        ("last publications", "consumers", "lineage of columns"),
     ),
     Picture("column-lineage", f"{PORT}?view=events", ("made from",), click="[Show Markdown]"),
     Picture(

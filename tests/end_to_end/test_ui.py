@@ -128,10 +128,12 @@ def test_a_stranger_finds_what_was_published_who_reads_it_and_what_it_is_made_fr
     said = browser_page.inner_text("body")
     assert re.search(r"version 0\s+20[^\n]+\s+933\s+0\s+accepted", said)
     assert "nobody has registered" in said
-    assert "└─ customer_360/v1/dataset/customers" in said
     browser_page.get_by_text("[Show Markdown]").last.click()
     browser_page.get_by_text("made from").first.wait_for()
-    assert "input/raw_customers" in browser_page.inner_text("body")
+    assert re.search(r"home_store\s+input/raw_stores\.name\s+aggregation", browser_page.inner_text("body"))
+    browser_page.goto(f"/assets/{PORT}?view=events")
+    browser_page.get_by_text("[Show Markdown]").first.click()
+    browser_page.get_by_text("└─ customer_360/v1/dataset/customers").first.wait_for()
 
 
 def test_policies_of_a_port(browser_page: Page) -> None:

@@ -59,6 +59,31 @@ def files_input(workplace: Workplace) -> InputSample:
     )
 
 
+def each_file_once(workplace: Workplace) -> InputSample:
+    folder = workplace.product_root / "incoming"
+    folder.mkdir()
+    (folder / "1.csv").write_text("name\nada\nben\n")
+
+    def remove() -> None:
+        for file in folder.iterdir():
+            file.unlink()
+
+    options = {"path": "incoming/*.csv", "mode": "append"}
+    return InputSample(
+        options=options,
+        change=lambda: (folder / "2.csv").write_text("name\ncy\n"),
+        rows=2,
+        rows_after_change=3,
+        remove=remove,
+        faulty=(
+            Faulty({**options, "mode": "merge"}, "key"),
+            Faulty({**options, "key": ["name"]}, "key"),
+            Faulty({**options, "deleted": "gone"}, "deleted"),
+            Faulty({**options, "credentials": {"key": "${KEY}"}}, "credentials"),
+        ),
+    )
+
+
 def parquet_input(workplace: Workplace) -> InputSample:
     file = workplace.product_root / "rows.parquet"
 
@@ -433,7 +458,7 @@ def dbt_transform(workplace: Workplace) -> TransformSample:
 #: Family and kind to its samples, by a name for each; a kind that is not here fails the suite. A sample is made from
 #: the workplace and the fixtures that its other parameters name, and takes its marks along.
 SAMPLES: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {
-    ("input_ports", "FILES"): {"landed": files_input, "in place": parquet_input},
+    ("input_ports", "FILES"): {"landed": files_input, "in place": parquet_input, "each once": each_file_once},
     ("input_ports", "HTTP"): {"whole": http_input(by_cursor=False), "by cursor": http_input(by_cursor=True)},
     ("input_ports", "KAFKA"): {"": kafka_input},
     ("input_ports", "PRODUCT"): {"": product_input},

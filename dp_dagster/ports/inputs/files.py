@@ -15,9 +15,20 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
-from dp_dagster.errors import InputError, StoreError, TransformError
+from dp_dagster.errors import DataProductError, InputError, StoreError, TransformError
 from dp_dagster.folder import leaves_folder
-from dp_dagster.ports.base import Fault, InputContext, InputPort, KindConfig, Pinned
+from dp_dagster.ports.base import (
+    Fault,
+    InputContext,
+    InputPort,
+    KindConfig,
+    Landing,
+    LandingMode,
+    OnSchemaChange,
+    Pinned,
+    Written,
+)
+from dp_dagster.ports.credentials import Secret, Secrets
 from dp_dagster.ports.inputs.file_reading import (
     UNPACKING_ERRORS,
     Format,
@@ -70,6 +81,28 @@ class FilesConfig(KindConfig):
         default_factory=dict,
         description="CSV and JSON: DuckDB types by column. By default those of the contract, else by looking.",
     )
+    credentials: dict[str, Secret] = Field(
+        default_factory=dict,
+        description="Of URLs: options of the file system, by reference: `{key: ${S3_KEY}, secret: ${S3_SECRET}}`. By "
+        "default what the environment says.",
+    )
+    mode: LandingMode = Field(
+        default="replace",
+        description="`replace`: all files are the whole version. `append`: each file is read once, and its rows are "
+        "added. `merge`: new and changed files are read, and of each key what comes later takes the place of what was "
+        "there.",
+    )
+    key: tuple[str, ...] = Field(default=(), description="With `merge`, the columns that identify a row.")
+    deleted: str | None = Field(
+        default=None,
+        min_length=1,
+        description="With `merge`, a column that says of a row that it is no more: true, or not null.",
+    )
+    on_schema_change: OnSchemaChange | None = Field(
+        default=None,
+        description="When columns or types are no longer those of the version landed before: `stop`, `evolve` or "
+        "`quarantine`. By default `stop` with append and merge; with replace nobody asks but the contract.",
+    )
 
 
 class FilesInput(InputPort[FilesConfig]):
@@ -113,6 +146,14 @@ class FilesInput(InputPort[FilesConfig]):
                 "add format: csv, parquet or json",
             )
 
+        if config.mode == "merge" and not config.key:
+            yield Fault("key", "is missing: rows are merged by it", "add key: [columns that identify a row]")
+        for name in ("key", "deleted"):
+            if config.mode != "merge" and getattr(config, name):
+                yield Fault(name, f"says nothing with mode {config.mode}", "remove it, or set mode: merge")
+        if config.credentials and not _is_remote(config.path):
+            yield Fault("credentials", "are for URLs, and these files lie on this machine", "remove them")
+
     def location(self, config: FilesConfig) -> str:
         """The path as declared, without what a URL may carry of a secret: user, password, query."""
         links = []
@@ -127,7 +168,20 @@ class FilesInput(InputPort[FilesConfig]):
 
     def lands(self, config: FilesConfig, *, audited: bool) -> bool:
         """Parquet that lies on a local disk and carries no contract is read where it lies."""
-        return audited or format_of(config.path, config.format) != "parquet" or _is_remote(config.path)
+        is_parquet = format_of(config.path, config.format) == "parquet"
+        return audited or not is_parquet or _is_remote(config.path) or config.mode != "replace"
+
+    def landing(self, config: FilesConfig) -> Landing:
+        """All files at once, or those that are new."""
+        if config.mode == "replace":
+            return Landing(on_schema_change=config.on_schema_change)
+        change = config.on_schema_change or "stop"
+        return Landing(config.mode, config.key, None, config.deleted, change)
+
+    def identity(self, config: FilesConfig) -> str:
+        """All that was declared, but who reads."""
+        # Without the options that a version of before did not know, so that it is read no second time.
+        return config.model_dump_json(exclude=_unset(config))
 
     def fingerprint(self, config: FilesConfig, context: InputContext) -> str:
         """Names, sizes and times of change of the files."""
@@ -151,14 +205,47 @@ class FilesInput(InputPort[FilesConfig]):
         context: InputContext,
         connection: duckdb.DuckDBPyConnection,
         destination: Path,
+    ) -> Written | None:
+        """Read the files, or those that are new, and write them as one Parquet file, rows in their order."""
+        if config.mode == "replace":
+            self._write_files(config, context, connection, destination, None)
+            return None
+        listed = self._listing(config, context)
+        marks = {_short(name): _short(f"{size} {changed}") for name, size, changed in listed}
+        known: dict[str, str] = (context.state or {}).get("files", {})
+        new = {name for name, _, _ in listed if known.get(_short(name)) != marks[_short(name)]}
+        changed = sorted(name for name in new if _short(name) in known)
+        if changed and config.mode == "append":
+            raise InputError(
+                f"{_what(context)}: {changed[0]} was read before and has changed since ({len(changed)} in all); append "
+                "reads each file once: set mode: merge, or give what is new a name of its own"
+            )
+        if new:
+            self._write_files(config, context, connection, destination, new)
+        else:
+            # Files were taken away, and nothing came.
+            from pyarrow import parquet
+
+            from dp_dagster.storage.types import arrow_schema
+
+            parquet.write_table(arrow_schema(context.columns).empty_table(), destination)
+        # Files that are gone stay known: what was read of them is landed.
+        return Written({"files": {**known, **marks}})
+
+    def _write_files(
+        self,
+        config: FilesConfig,
+        context: InputContext,
+        connection: duckdb.DuckDBPyConnection,
+        destination: Path,
+        only: set[str] | None,
     ) -> None:
-        """Read the files and write them as one Parquet file, rows in their order."""
         import duckdb
 
         from dp_dagster.engines.duckdb import write_rows
 
         what = f"{context.product_id}/input/{context.port_name}"
-        with self._local_files(config, context) as files:
+        with self._local_files(config, context, only) as files:
             reading = Reading(
                 format=format_of(config.path, config.format) or "csv",
                 files=tuple(files),
@@ -236,9 +323,13 @@ class FilesInput(InputPort[FilesConfig]):
         import fsspec
 
         with self._reached(config, context):
-            filesystem, path = fsspec.core.url_to_fs(config.path)
+            secrets = Secrets(_what(context))
+            options = {name: secrets.value(value) for name, value in config.credentials.items()}
+            # Listings are not kept: what somebody has just put there is to be seen.
+            filesystem, path = fsspec.core.url_to_fs(config.path, **options)
+            filesystem.invalidate_cache()
             names = sorted(filesystem.glob(path)) if _MAGIC.search(path) else [path]
-            found = [name for name in names if filesystem.isfile(name)]
+            found = [name for name in names if _is_file(filesystem, name)]
         if not found:
             raise InputError(f"{_what(context)}: no file at {self.location(config)}")
         return filesystem, found
@@ -249,6 +340,8 @@ class FilesInput(InputPort[FilesConfig]):
         where = f"{_what(context)}: {self.location(config)}"
         try:
             yield
+        except DataProductError:
+            raise
         except FileNotFoundError as error:
             raise InputError(f"{where}: is gone") from error
         except (ImportError, ValueError) as error:
@@ -261,12 +354,22 @@ class FilesInput(InputPort[FilesConfig]):
             raise StoreError(f"{where}: cannot be reached: {type(error).__name__}") from error
 
     @contextmanager
-    def _local_files(self, config: FilesConfig, context: InputContext) -> Iterator[dict[str, str]]:
+    def _local_files(
+        self, config: FilesConfig, context: InputContext, only: set[str] | None
+    ) -> Iterator[dict[str, str]]:
         """The files on a local disk, unpacked where DuckDB would not unpack them, with the names that they had."""
         with tempfile.TemporaryDirectory(prefix="dp_dagster_input_") as folder:
-            local = self._local_paths(config, context) if not _is_remote(config.path) else []
-            if not local:
-                filesystem, names = self._remote_files(config, context)
+            local: list[Path] = []
+            if not _is_remote(config.path):
+                base, _ = _local_pattern(config.path, context)
+                local = [
+                    path
+                    for path in self._local_paths(config, context)
+                    if only is None or os.path.relpath(path, base) in only
+                ]
+            else:
+                filesystem, found = self._remote_files(config, context)
+                names = [name for name in found if only is None or name in only]
                 with self._reached(config, context):
                     for index, name in enumerate(names):
                         target = Path(folder) / str(index) / PurePosixPath(name).name
@@ -288,6 +391,29 @@ class FilesInput(InputPort[FilesConfig]):
                     ) from error
                 files[str(target)] = path.name
             yield files
+
+
+def _is_file(filesystem: Any, name: str) -> bool:
+    """Whether there is a file. Unlike the file system's own ``isfile``, a server that is down is not an absent file."""
+    try:
+        return bool(filesystem.info(name).get("type") != "directory")
+    except FileNotFoundError:
+        return False
+
+
+def _unset(config: FilesConfig) -> set[str]:
+    """Options that say nothing of which rows are read, or that are as they are without being declared."""
+    later = {"mode", "key", "deleted"}
+    fields = type(config).model_fields
+    same = {
+        name for name in later if getattr(config, name) == fields[name].get_default(call_default_factory=True)
+    }
+    return {"credentials", "on_schema_change", *same}
+
+
+def _short(text: str) -> str:
+    """A text as the state keeps it, which grows by a line for each file."""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _what(context: InputContext) -> str:

@@ -21,6 +21,7 @@ from dp_dagster.errors import SettingsError
 
 FILE_NAME = "dp_dagster.toml"
 ENVIRONMENT_PREFIX = "DP_"
+_BUCKETS = "s3://"
 _TABLES = frozenset({"alerts", "control", "limits", "masks", "openlineage", "policies"})
 
 
@@ -99,7 +100,9 @@ class Settings(BaseModel):
         "In DP_PRODUCTS several are separated as in PATH.",
     )
     storage: str = Field(
-        default="data", description="Folder that holds all published data, one folder a product."
+        default="data",
+        description="Folder that holds all published data, one folder a product; or `s3://bucket/folder`: see "
+        "[storage](storage.md).",
     )
     state_directory: Path = Field(
         default=Path(".dp"),
@@ -109,7 +112,7 @@ class Settings(BaseModel):
     records_url: str | None = Field(
         default=None,
         description="SQLAlchemy URL of the records (verdicts, publications). Default: a SQLite file, "
-        "records.db, in the storage folder.",
+        "records.db, in the storage folder; in the state directory where the storage is a bucket.",
     )
     environment: str = Field(
         default="development", description="Name of this environment, shown and recorded.", min_length=1
@@ -195,6 +198,12 @@ class Settings(BaseModel):
         description="Days that accesses of served ports are kept, or `unlimited`. What they came to by minute, and the "
         "records that sealed them, stay.",
     )
+    bucket_room: int = Field(
+        default=20 * 1024**3,
+        ge=0,
+        description="Bytes on disk for copies of published files, where the storage is a bucket. What was read within "
+        "`candidate_grace` stays beyond that.",
+    )
     row_store_retention: float = Field(
         default=3600.0,
         ge=0,
@@ -234,7 +243,7 @@ class Settings(BaseModel):
         values["project_root"] = root
         storage = values.get("storage", cls.model_fields["storage"].default)
         if isinstance(storage, str):
-            values["storage"] = str(_local_folder(storage, root))
+            values["storage"] = _storage(storage, root)
         state = values.get("state_directory", cls.model_fields["state_directory"].default)
         if isinstance(state, str | Path):
             values["state_directory"] = root / Path(state).expanduser()
@@ -277,7 +286,8 @@ class Settings(BaseModel):
     @property
     def resolved_records_url(self) -> str:
         """URL of the records, the default filled in."""
-        return self.records_url or f"sqlite:///{self.storage}/records.db"
+        folder = self.state_directory if self.storage.startswith(_BUCKETS) else self.storage
+        return self.records_url or f"sqlite:///{folder}/records.db"
 
     @property
     def contract_cache(self) -> Path:
@@ -298,17 +308,25 @@ def _from_environment(name: str, text: str) -> Any:
     return text
 
 
-def _local_folder(storage: str, root: Path) -> Path:
+def _storage(storage: str, root: Path) -> str:
+    if storage.startswith(_BUCKETS):
+        if "@" in storage or "?" in storage:
+            raise ValueError(
+                "holds more than a bucket and a folder; credentials come from the AWS environment alone"
+            )
+        if not storage.removeprefix(_BUCKETS).strip("/"):
+            raise ValueError("names no bucket; give s3://bucket/folder")
+        return storage.rstrip("/")
     parts = urlsplit(storage)
     if parts.scheme == "file":
-        return Path(unquote(parts.path))
+        return str(Path(unquote(parts.path)))
     if "://" in storage:
         raise ValueError(
-            f"{parts.scheme}:// is not a storage that this version can publish to; give a local folder"
+            f"{parts.scheme}:// is not a storage that can be published to; give a local folder or s3://bucket/folder"
         )
     if not storage.strip():
-        raise ValueError("is empty; give a local folder")
-    return Path(os.path.normpath(root / Path(storage).expanduser()))
+        raise ValueError("is empty; give a local folder or s3://bucket/folder")
+    return str(Path(os.path.normpath(root / Path(storage).expanduser())))
 
 
 def _read(folder: Path) -> tuple[Path | None, dict[str, Any]]:

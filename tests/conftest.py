@@ -17,7 +17,6 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 import contextlib
-import logging
 import pwd
 import shutil
 import socket
@@ -222,15 +221,28 @@ def postgresql_url(postgresql_server: str, request: pytest.FixtureRequest) -> It
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The URL of an S3 server on loopback: moto, which keeps the conditions of writes as Amazon's does."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    # A process of its own: Delta's library asks it without letting other threads of ours run.
+    server = subprocess.Popen(
+        [Path(sys.executable).parent / "moto_server", "-H", "127.0.0.1", "-p", str(port)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
-        yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the S3 server did not start")
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
     finally:
-        server.stop()
+        end_group(server)
 
 
 @pytest.fixture
@@ -249,6 +261,8 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> s
     # No configuration of the developer's.
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    # What this machine keeps of buckets is the test's own, too.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = f"test-{uuid.uuid4().hex}"
     client().create_bucket(Bucket=made)
     return made

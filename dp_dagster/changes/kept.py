@@ -16,7 +16,9 @@ from dp_dagster.changes.model import ChangeSet, Counts
 from dp_dagster.errors import StoreError, UsageError, VersionGoneError
 from dp_dagster.storage.contracts import kept_contract
 from dp_dagster.storage.documents import TEMPORARY_SUFFIX, read_document, write_document
-from dp_dagster.storage.location import product_directory
+from dp_dagster.storage.location import product_directory, product_place
+from dp_dagster.storage.mirror import ensure, publish_file
+from dp_dagster.storage.places import matching, missing_in
 from dp_dagster.storage.table import Table
 
 if TYPE_CHECKING:
@@ -38,9 +40,10 @@ class Changes:
 
     def __init__(self, location: TableLocation) -> None:
         self.location = location
-        self.folder: Path = product_directory(location.root, location.product) / location.area.replace(
-            "/dataset/", f"/{FOLDER}/"
-        )
+        area = location.area.replace("/dataset/", f"/{FOLDER}/")
+        # Files are written and read on this machine; where the storage is a bucket, they lie there as well.
+        self.folder: Path = product_directory(location.root, location.product) / area
+        self._place = product_place(location.root, location.product) / area
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -50,7 +53,7 @@ class Changes:
         Raises:
             StoreError: the document is damaged.
         """
-        path = self.folder / f"{version}.json"
+        path = self._place / f"{version}.json"
         content = read_document(path)
         if content is None:
             return None
@@ -68,7 +71,9 @@ class Changes:
         """
         if change_set.file is None:
             raise UsageError(f"{self.location} version {change_set.version} has no file of changes")
-        return self.folder / change_set.file
+        path = self.folder / change_set.file
+        ensure(self.location.root, [str(path)])
+        return path
 
     def between(self, after: int, until: int) -> list[ChangeSet]:
         """The publications that lead from one version to a later one, oldest first.
@@ -93,10 +98,8 @@ class Changes:
 
     def _is_whole(self, one: ChangeSet) -> bool:
         """Whether its file and those of the version before are there: what was vacuumed must not be told any more."""
-        directory = self.location.directory
-        return (one.file is None or (self.folder / one.file).is_file()) and all(
-            (directory / name).is_file() for name in one.needs
-        )
+        is_there = one.file is None or (self._place / one.file).is_file()
+        return is_there and not missing_in(self.location.place, one.needs)
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -128,7 +131,7 @@ class Changes:
     ) -> Iterator[tuple[PublicationEntry, PublicationEntry | None]]:
         """Publications without changes, newest first, each with the one before it."""
         entries = [entry for entry in table.history() if entry.version <= newest]
-        known = any(self.folder.glob("*.json"))
+        known = any(self._place.glob("*.json"))
         for number, entry in enumerate(entries):
             if self.of(entry.version) is not None:
                 return
@@ -173,7 +176,8 @@ class Changes:
         if counts.total:
             building.chmod(0o444)
             building.replace(self.folder / name)
-        alone = set(previous.files) - set(current.files)
+            publish_file(self.location.root, self.folder / name)
+        alone = set(previous.paths) - set(current.paths)
         directory = str(self.location.directory)
         return replace(
             made,
@@ -199,20 +203,21 @@ class Changes:
         return ""
 
     def _keep(self, one: ChangeSet) -> None:
-        write_document(self.folder / f"{one.version}.json", one.to_dict())
+        write_document(self._place / f"{one.version}.json", one.to_dict())
 
     def _clean(self) -> None:
         """Remove changes whose earlier version is gone, and what killed writers left."""
         named = set()
-        for path in sorted(self.folder.glob("*.json")):
+        for path in matching(self._place, "*.json"):
             one = self.of(int(path.stem))
             if one is None:
                 path.unlink()
             elif one.file is not None:
                 named.add(one.file)
-        for path in [*self.folder.glob("*.parquet"), *self.folder.glob(f".*{TEMPORARY_SUFFIX}")]:
-            if path.name not in named:
-                path.unlink(missing_ok=True)
+        for folder in {self.folder, self._place}:
+            for path in [*matching(folder, "*.parquet"), *matching(folder, f".*{TEMPORARY_SUFFIX}")]:
+                if path.name not in named:
+                    path.unlink(missing_ok=True)
         for path in self.folder.glob(f"{_BUILDING}*"):
             path.unlink(missing_ok=True)
 

@@ -61,13 +61,12 @@ def sql(
 @contextmanager
 def _published(settings: Settings) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[str]]]:
     """A connection on which all published products can be read, and nothing else can be reached."""
-    from pathlib import Path
-
     import duckdb
 
     from dp_dagster.engines.duckdb import exact, in_memory, literal, literal_list, quote
-    from dp_dagster.ports.outputs.sql import catalog_path
+    from dp_dagster.ports.outputs.sql import catalog_path, ensure_catalog
     from dp_dagster.storage.manifest import products, read_manifest
+    from dp_dagster.storage.mirror import local_root
 
     with in_memory() as connection:
         # Secrets that the user keeps for DuckDB are none of a query's business.
@@ -76,6 +75,8 @@ def _published(settings: Settings) -> Iterator[tuple[duckdb.DuckDBPyConnection, 
         for product_id in products(settings.storage):
             path = catalog_path(settings.storage, product_id)
             manifest = read_manifest(settings.storage, product_id)
+            if manifest is not None:
+                ensure_catalog(settings.storage, product_id, manifest)
             if manifest is None or not path.is_file():
                 continue
             try:
@@ -89,7 +90,7 @@ def _published(settings: Settings) -> Iterator[tuple[duckdb.DuckDBPyConnection, 
             for entry in (entry for entries in manifest.ports.values() for entry in entries.values()):
                 table = manifest.location(settings.storage, entry).directory
                 # A port with a copy of its own shows nothing of the table.
-                shown = {(Path(settings.storage).absolute() / file).parent for file in entry.files} or {table}
+                shown = {(local_root(settings.storage) / file).parent for file in entry.files} or {table}
                 # Views spell a path so that no part of it is a pattern.
                 folders += [one for folder in shown for one in (f"{folder}/", exact(f"{folder}/"))]
         connection.execute(

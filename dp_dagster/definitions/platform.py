@@ -31,9 +31,11 @@ from dp_dagster.evolution import refuse_breaking
 from dp_dagster.resolve import find_descriptors, resolve
 from dp_dagster.resolve.alerting import ResolvedAlerts, alerts_of, platform_alerts
 from dp_dagster.resolve.project import product_id_at
+from dp_dagster.storage.location import product_place
+from dp_dagster.storage.places import stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Hashable, Iterator, Mapping
 
     from dagster import DagsterInstance
 
@@ -120,10 +122,7 @@ class ProductStates:
                 if any(name.endswith(suffix) for suffix in _WATCHED_SUFFIXES):
                     state = (folder / name).stat()
                     files.append((str(folder / name), state.st_mtime_ns, state.st_size))
-        manifests = sorted(
-            (str(place), place.stat().st_mtime_ns) for place in _manifest(self._settings, product_id_at(path))
-        )
-        return (sorted(files), manifests)
+        return (sorted(files), _manifest(self._settings, product_id_at(path)))
 
     def _look(self, path: Path) -> ProductState:
         folder = path.name if path.is_dir() else path.parent.name
@@ -267,10 +266,11 @@ def _first_lines(text: str) -> str:
     return "; ".join(line.strip() for line in lines[:3]) + more
 
 
-def _manifest(settings: Settings, product: str) -> Iterator[Path]:
-    place = Path(settings.storage) / product / "manifest.json" if product else None
-    if place is not None and place.exists():
-        yield place
+def _manifest(settings: Settings, product: str) -> Hashable | None:
+    """What changes with the product's manifest; ``None`` where there is none, or none that could be."""
+    if not product or id_fault(product, product=True) is not None:
+        return None
+    return stamp(product_place(settings.storage, product) / "manifest.json")
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:

@@ -8,15 +8,15 @@ from dp_dagster.errors import DataProductError, StoreError
 from dp_dagster.lineage.build import lineage_of
 from dp_dagster.lineage.model import Graph, ProductLineage
 from dp_dagster.storage.documents import read_document, write_document
-from dp_dagster.storage.location import product_directory
+from dp_dagster.storage.location import product_place
 from dp_dagster.storage.manifest import products as published_products
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from dp_dagster.resolve import ResolvedProduct
     from dp_dagster.settings import Settings
+    from dp_dagster.storage.places import Place
 
 _FORMAT = 1
 _FILE = "lineage.json"
@@ -84,5 +84,5 @@ def graph_of(settings: Settings, products: Iterable[ResolvedProduct]) -> tuple[G
     return Graph(found), faults
 
 
-def _path(root: str, product: str) -> Path:
-    return product_directory(root, product) / _FILE
+def _path(root: str, product: str) -> Place:
+    return product_place(root, product) / _FILE

@@ -11,15 +11,18 @@ import hmac
 import os
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dp_dagster.access.masks import Masks
 from dp_dagster.errors import StoreError
 from dp_dagster.predicates.model import columns_of
 from dp_dagster.predicates.sql import quoted, to_sql
+from dp_dagster.storage.bucket import is_bucket
+from dp_dagster.storage.location import product_directory
+from dp_dagster.storage.mirror import has, place_in, publish_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Any
 
     from dp_dagster.access.view import DatasetView
@@ -57,22 +60,24 @@ def copied(session: Session, port: ResolvedOutput, snapshot: Snapshot) -> Snapsh
         raise StoreError(
             f"version {snapshot.version} of {view.dataset} has no column {', '.join(sorted(gone))}"
         )
-    folder = Path(session.settings.storage) / session.product.id / f"v{port.major}" / FOLDER / port.name
+    root = session.settings.storage
+    folder = product_directory(root, session.product.id) / f"v{port.major}" / FOLDER / port.name
     target = folder / f"{snapshot.version}-{_name(view, masks)}.parquet"
     shown = tuple(columns[name] for name in view.columns)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with in_memory() as connection:
-            if not target.exists():
+            if not has(root, target):
                 building = folder / f"{_BUILDING}{target.name}"
                 query, parameters = _query(view, columns, masks, scan(snapshot.files))
                 write_rows(connection.sql(query, params=parameters), building, f"copy for {port.name}")
                 _settle(building, target)
+                publish_file(root, target)
             (rows,) = connection.sql(f"select count(*) from {scan([str(target)])}").fetchone() or (0,)
-        _remove_old(folder, target, session.settings.candidate_grace)
+        _remove_old(root, folder, target, session.settings.candidate_grace)
     except (OSError, duckdb.Error) as error:
         raise StoreError(f"the copy for port {port.name} cannot be written: {first_line(error)}") from error
-    return replace(snapshot, files=(str(target),), rows=int(rows), columns=shown)
+    return replace(snapshot, paths=(str(target),), rows=int(rows), columns=shown)
 
 
 def _query(view: DatasetView, columns: dict[str, Column], masks: Masks, source: str) -> tuple[str, list[Any]]:
@@ -107,7 +112,12 @@ def _settle(building: Path, target: Path) -> None:
     building.replace(target)
 
 
-def _remove_old(folder: Path, current: Path, grace: float) -> None:
+def _remove_old(root: str, folder: Path, current: Path, grace: float) -> None:
+    if is_bucket(root):
+        place = place_in(root, folder)
+        for name, facts in place.children():
+            if name != current.name and (facts.now - facts.modified).total_seconds() > grace:
+                (place / name).unlink()
     for path in folder.iterdir():
         is_old = time.time() - path.stat().st_mtime > grace
         if path != current and (is_old or path.name.startswith(_BUILDING)):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dp_dagster.contracts.audit import judge
 from dp_dagster.errors import DataProductError
 from dp_dagster.pipeline.quarantine import HELD_ROWS_KEPT, put_aside
+from dp_dagster.storage.mirror import make_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -92,6 +93,8 @@ class Publisher:
             cleaned = self.table.clean(self.session.settings.candidate_grace)
             if cleaned:
                 self.session.record("cleaned", self.subject, files=len(cleaned))
+            settings = self.session.settings
+            make_room(settings.storage, settings.bucket_room, settings.candidate_grace)
             candidate = self._written(self.write)
             with self._abandoned_on_error(candidate):
                 commit = self._commit_metadata()

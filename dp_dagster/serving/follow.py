@@ -1,4 +1,7 @@
-"""Following what is published: each product's manifest is looked at twice a second, which costs one system call."""
+"""Following what is published: each product's manifest is looked at twice a second, which costs one system call.
+
+Of a storage in a bucket it costs a request, and is done every two seconds.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,18 @@ from typing import TYPE_CHECKING
 from dp_dagster.errors import DataProductError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Hashable
 
     from dp_dagster.rows.version import PublishedVersion
     from dp_dagster.serving.hosts import Host
     from dp_dagster.storage.manifest import Manifest
+    from dp_dagster.storage.places import Place
 
 _LOG = logging.getLogger("dp_dagster.serving")
 _LOOK_SECONDS = 0.5
+_LOOK_SECONDS_OF_A_BUCKET = 2.0
 _STORE_SECONDS = 0.05
+_USE_SECONDS = 600.0
 
 
 class Follower:
@@ -45,15 +50,19 @@ class Follower:
         shown: Callable[[Host, PublishedVersion], None] | None = None,
         read: Callable[[Manifest], None] | None = None,
     ) -> None:
-        from dp_dagster.storage.location import product_directory
+        from dp_dagster.storage.bucket import is_bucket
+        from dp_dagster.storage.location import product_place
 
         self._storage = storage
         self._product = product
         self._patience = patience
         self._shown = shown
         self._read = read
-        self._path: Path = product_directory(storage, product) / "manifest.json"
-        self._seen: tuple[int, int, int] | None = None
+        self._path: Place = product_place(storage, product) / "manifest.json"
+        self._pause = _LOOK_SECONDS_OF_A_BUCKET if is_bucket(storage) else _LOOK_SECONDS
+        self._seen: Hashable | None = None
+        self._next_look = 0.0
+        self._next_use = time.monotonic() + _USE_SECONDS if is_bucket(storage) else float("inf")
         self._waiting: dict[Host, tuple[PublishedVersion, float]] = {}
         self._told: dict[Host, int] = {}
         self.hosts: list[Host] = []
@@ -62,11 +71,11 @@ class Follower:
         """Follow until cancelled."""
         while True:
             await self.look()
-            await asyncio.sleep(_STORE_SECONDS if self._waiting else _LOOK_SECONDS)
+            await asyncio.sleep(_STORE_SECONDS if self._waiting else self._pause)
 
     async def look(self) -> None:
         """Look once."""
-        seen = self._stat()
+        seen = await self._stamp()
         if seen != self._seen:
             self._seen = seen
             await asyncio.to_thread(self._open)
@@ -76,11 +85,15 @@ class Follower:
                 host.show(version)
                 del self._waiting[host]
         self._tell()
+        if now >= self._next_use:
+            self._next_use = now + _USE_SECONDS
+            await asyncio.to_thread(self._use)
 
     def add(self, host: Host) -> None:
         """Follow for one more host; it is brought to the newest version with the next look."""
         self.hosts.append(host)
         self._seen = None
+        self._next_look = 0.0
 
     def _tell(self) -> None:
         for host in self.hosts:
@@ -91,13 +104,33 @@ class Follower:
                 if self._shown is not None:
                     self._shown(host, current)
 
-    def _stat(self) -> tuple[int, int, int] | None:
+    async def _stamp(self) -> Hashable | None:
+        from pathlib import Path
+
+        from dp_dagster.storage.places import stamp
+
+        if isinstance(self._path, Path):
+            return stamp(self._path)
+        if time.monotonic() < self._next_look:  # asked more often while a row store is built
+            return self._seen
+        self._next_look = time.monotonic() + self._pause
         try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        # It is replaced by rename: a new file each time.
-        return status.st_ino, status.st_mtime_ns, status.st_size
+            return await asyncio.to_thread(stamp, self._path)
+        except DataProductError as error:
+            # What is on show stays on show.
+            _LOG.error("%s", error)
+            return self._seen
+
+    def _use(self) -> None:
+        """Say that the files on show are in use, lest they make room for others."""
+        from dp_dagster.storage.mirror import ensure
+
+        for host in self.hosts:
+            if host.current is not None:
+                try:
+                    ensure(self._storage, [str(file) for file in host.current.published_files()])
+                except DataProductError as error:
+                    _LOG.error("%s", error)
 
     def _open(self) -> None:
         from dp_dagster.storage.manifest import read_manifest

@@ -137,13 +137,18 @@ class BucketPath:
         """Whether the object exists."""
         return self.is_file()
 
-    def get(self) -> tuple[bytes, str] | None:
-        """Content and tag, in one request; ``None`` where there is no such object."""
+    def look(self) -> tuple[bytes, ObjectFacts] | None:
+        """Content and facts, in one request; ``None`` where there is no such object."""
         answer = self._ask("get_object", Key=self.key)
         if answer is None:
             return None
         with speaking(self):
-            return answer["Body"].read(), str(answer["ETag"])
+            return answer["Body"].read(), _facts(answer)
+
+    def get(self) -> tuple[bytes, str] | None:
+        """Content and tag, in one request; ``None`` where there is no such object."""
+        found = self.look()
+        return None if found is None else (found[0], found[1].tag)
 
     def read_bytes(self) -> bytes:
         """The content.

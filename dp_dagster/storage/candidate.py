@@ -13,18 +13,20 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.contracts.model import Column
 from dp_dagster.errors import PublicationRefusedError, StoreError, UsageError
-from dp_dagster.storage.documents import read_document, write_document
+from dp_dagster.storage.documents import read_document, read_lasting, write_document
 from dp_dagster.storage.partitions import FILE_NAME, file_name
+from dp_dagster.storage.places import age, matching
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from dp_dagster.storage.location import TableLocation
+    from dp_dagster.storage.places import Place
 
 _CANDIDATE_ID = re.compile(r"[0-9a-f]{32}")
 _FORMAT = 1
@@ -189,7 +191,7 @@ class Draft:
 class Registered:
     """What is on record of one candidate."""
 
-    def __init__(self, location: TableLocation, path: Path, content: dict[str, Any]) -> None:
+    def __init__(self, location: TableLocation, path: Place, content: dict[str, Any]) -> None:
         self._location = location
         self._path = path
         self._content = content
@@ -205,7 +207,7 @@ class Registered:
         return str(self._content["state"])
 
     @property
-    def verdict_path(self) -> Path:
+    def verdict_path(self) -> Place:
         """Where the verdict on it lies, if there is one."""
         return self._path.with_suffix(".verdict.json")
 
@@ -223,9 +225,9 @@ class Registered:
                 )
         return names
 
-    def age(self, now: float) -> float:
+    def age(self) -> float:
         """Seconds since the record last changed."""
-        return now - self._path.stat().st_mtime
+        return age(self._path)
 
     def candidate(self) -> Candidate:
         """The sealed candidate.
@@ -262,10 +264,13 @@ class Registered:
     def remove_files(self, keep: frozenset[str] = frozenset()) -> list[str]:
         """Remove the candidate's files, except those in ``keep``; returns the names that were there."""
         removed = []
+        # Of a storage in a bucket: here, where they were written, and there, where they were to be published.
+        folders = {self._location.directory, self._location.place}
         for name in self.names():
-            path = self._location.directory / name
-            if name not in keep and path.exists():
+            there = [folder / name for folder in folders if name not in keep and (folder / name).exists()]
+            for path in there:
                 path.unlink()
+            if there:
                 removed.append(name)
         return removed
 
@@ -282,7 +287,7 @@ class Registry:
         self._location = location
         self._directory = location.candidates_directory
 
-    def path(self, candidate_id: str) -> Path:
+    def path(self, candidate_id: str) -> Place:
         """Where the record of a candidate lies."""
         if not _CANDIDATE_ID.fullmatch(candidate_id):
             raise UsageError(f"{candidate_id!r} is not the id of a candidate")
@@ -296,15 +301,16 @@ class Registry:
 
     def all(self) -> Iterable[Registered]:
         """Every record, in no particular order."""
-        for path in sorted(self._directory.glob("*.json")):
+        for path in matching(self._directory, "*.json"):
             if _CANDIDATE_ID.fullmatch(path.stem):
-                content = read_document(path)
+                copy = self._location.candidates_copies / path.name
+                content = read_lasting(path, copy, lambda found: found["state"] in {PUBLISHED, REMOVED})
                 if content is not None:
                     yield Registered(self._location, path, content)
 
     def temporaries(self) -> list[Path]:
-        """Documents that a killed writer began and did not finish."""
-        return sorted(self._directory.glob(".*.tmp"))
+        """Documents that a killed writer began and did not finish; a bucket has none."""
+        return sorted(self._directory.glob(".*.tmp")) if isinstance(self._directory, Path) else []
 
 
 def examine(

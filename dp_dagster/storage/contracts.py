@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from dp_dagster.contracts.model import Contract
 from dp_dagster.errors import StoreError, UsageError
 from dp_dagster.storage.documents import read_document, write_document
-from dp_dagster.storage.location import product_directory
+from dp_dagster.storage.location import product_place
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from dp_dagster.storage.places import Place
 
 _HASH = re.compile(r"[0-9a-f]{16,128}")
 
@@ -43,7 +43,7 @@ def kept_contract(root: str, product: str, contract_hash: str) -> Contract | Non
         raise StoreError(f"{path} is damaged: {error}; publish the dataset again") from error
 
 
-def _path(root: str, product: str, contract_hash: str) -> Path:
+def _path(root: str, product: str, contract_hash: str) -> Place:
     if not _HASH.fullmatch(contract_hash):
         raise UsageError(f"{contract_hash!r} is no hash of a contract")
-    return product_directory(root, product) / "contracts" / f"{contract_hash}.json"
+    return product_place(root, product) / "contracts" / f"{contract_hash}.json"

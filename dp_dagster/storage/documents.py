@@ -7,10 +7,13 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from dp_dagster.errors import StoreError
+from dp_dagster.errors import ConflictError, StoreError
 from dp_dagster.storage.bucket import BucketPath
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from dp_dagster.storage.places import Place
 
 TEMPORARY_SUFFIX = ".tmp"
@@ -43,6 +46,48 @@ def write_document(path: Place, content: dict[str, Any], *, durable: bool = True
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def replace_document(path: Place, content: dict[str, Any], before: str | None) -> None:
+    """:func:`write_document` where somebody else may write as well.
+
+    Args:
+        path: Where it lies.
+        content: Anything that JSON can say.
+        before: What :func:`tag_of` said when the old document was read. On a disk a lock keeps others away.
+
+    Raises:
+        ConflictError: somebody else has replaced it since.
+        StoreError: it cannot be written.
+    """
+    if not isinstance(path, BucketPath):
+        write_document(path, content)
+    elif path.put_if(json.dumps(content, indent=1, ensure_ascii=False).encode(), before) is None:
+        raise ConflictError(f"{path} was replaced by somebody else meanwhile; run again")
+
+
+def tag_of(path: Place) -> str | None:
+    """What changes with the document, for :func:`replace_document`; ``None`` where there is none, or on a disk."""
+    facts = path.facts() if isinstance(path, BucketPath) else None
+    return None if facts is None else facts.tag
+
+
+def read_lasting(path: Place, copy: Path, lasts: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+    """:func:`read_document`, asking a bucket only once for a document that does not change any more.
+
+    Args:
+        path: Where it lies.
+        copy: Where it is kept on this machine.
+        lasts: Whether this is how it stays.
+    """
+    if not isinstance(path, BucketPath):
+        return read_document(path)
+    content = read_document(copy)
+    if content is None:
+        content = read_document(path)
+        if content is not None and lasts(content):
+            write_document(copy, content, durable=False)
+    return content
 
 
 def read_document(path: Place) -> dict[str, Any] | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dp_dagster.errors import SettingsError, UsageError
+from dp_dagster.errors import UsageError
+from dp_dagster.storage.bucket import is_bucket
+from dp_dagster.storage.mirror import local_root, root_place
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dp_dagster.storage.places import Place
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -28,17 +31,25 @@ def check_name(what: str, name: str) -> str:
 
 
 def product_directory(root: str, product: str) -> Path:
-    """The folder of one product below the storage root.
+    """The folder of one product on this machine: of the storage itself, or of the mirror of a bucket.
 
     Raises:
         SettingsError: the root is a folder that Delta tables cannot be in.
         UsageError: the product's id is not a name.
     """
-    folder = Path(root).absolute()
-    if "%" in str(folder):
-        # deltalake writes to such a folder and then looks for it unescaped.
-        raise SettingsError(f"storage {folder} has a percent sign in its path; choose a folder without one")
-    return folder / check_name("product", product)
+    return local_root(root) / check_name("product", product)
+
+
+def product_place(root: str, product: str) -> Place:
+    """The folder of one product in the storage: where its log and documents are.
+
+    Raises:
+        SettingsError: the root is no folder or bucket that Delta tables can be in.
+        UsageError: the product's id is not a name.
+    """
+    if is_bucket(root):
+        return root_place(root) / check_name("product", product)
+    return product_directory(root, product)
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class TableLocation:
     """Address of one table.
 
     Attributes:
-        root: Storage root, a local folder.
+        root: Storage root: a local folder, or ``s3://bucket/folder``.
         product: Id of the product that owns the table.
         area: Place in the product: ``input/<port>``, ``quarantine/<port>``, ``transform/<name>``,
             ``v<major>/dataset/<name>`` or ``v<major>/quarantine/<name>``.
@@ -74,18 +85,18 @@ class TableLocation:
 
     @property
     def directory(self) -> Path:
-        """Folder of the table, absolute."""
+        """Folder of the table's files on this machine, absolute."""
         return product_directory(self.root, self.product) / self.area
 
     @property
     def place(self) -> Place:
         """Where the table is."""
-        return self.directory
+        return product_place(self.root, self.product) / self.area
 
     @property
     def uri(self) -> str:
         """The folder of the table, as other tools take it."""
-        return str(self.directory)
+        return str(self.place)
 
     @property
     def slug(self) -> str:
@@ -93,13 +104,18 @@ class TableLocation:
         return self.area.replace("/", ".")
 
     @property
-    def candidates_directory(self) -> Path:
+    def candidates_directory(self) -> Place:
         """Where candidates of this table are registered and their verdicts lie."""
+        return product_place(self.root, self.product) / ".candidates" / self.slug
+
+    @property
+    def candidates_copies(self) -> Path:
+        """Where records of candidates that are settled are kept on this machine, of a storage in a bucket."""
         return product_directory(self.root, self.product) / ".candidates" / self.slug
 
     @property
     def lock_file(self) -> Path:
-        """The file whose lock makes one writer."""
+        """The file whose lock makes one writer on this machine."""
         return product_directory(self.root, self.product) / ".locks" / f"{self.slug}.lock"
 
     @property

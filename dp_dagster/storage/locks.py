@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dp_dagster.errors import LockedError, StoreError
+from dp_dagster.storage.bucket import is_bucket
 from dp_dagster.storage.documents import read_document, write_document
 from dp_dagster.storage.location import product_directory
+from dp_dagster.storage.mirror import HOME, local_root, place_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def hold(lock_file: Path, what: str, holder: str, timeout: float) -> Iterator[None]:
+def hold(lock_file: Path, what: str, holder: str, timeout: float, root: str = "") -> Iterator[None]:
     """Hold the lock at ``lock_file``. The same thread may take it again while it holds it.
 
     Args:
@@ -26,6 +29,7 @@ def hold(lock_file: Path, what: str, holder: str, timeout: float) -> Iterator[No
         what: What is locked, for the error.
         holder: Who holds it, for the errors of others (a run id, say).
         timeout: Seconds to wait for somebody else.
+        root: Storage root. Where it is a bucket, other machines are kept away by a lease beside the data.
 
     Raises:
         LockedError: somebody else held it all the time; names them.
@@ -47,8 +51,18 @@ def hold(lock_file: Path, what: str, holder: str, timeout: float) -> Iterator[No
         ) from None
     except OSError as error:
         raise StoreError(f"{lock_file} cannot be locked: {error.strerror or error}") from error
+    lease = None
     try:
         if lock.lock_counter == 1:
+            if is_bucket(root):
+                from dp_dagster.storage.lease import Lease
+
+                lease = Lease(place_in(root, lock_file), _home(root))
+                try:
+                    lease.acquire(what, holder, timeout)
+                except BaseException:
+                    lease = None
+                    raise
             write_document(
                 holder_file,
                 {
@@ -63,6 +77,8 @@ def hold(lock_file: Path, what: str, holder: str, timeout: float) -> Iterator[No
     finally:
         if lock.lock_counter == 1:
             holder_file.unlink(missing_ok=True)
+            if lease is not None:
+                lease.release()
         lock.release()
 
 
@@ -75,7 +91,21 @@ def product_lock(
         LockedError: somebody else held it for ``timeout`` seconds.
     """
     directory = product_directory(root, product)
-    return hold(directory / ".locks" / "manifest.lock", f"product {product}", holder, timeout)
+    return hold(directory / ".locks" / "manifest.lock", f"product {product}", holder, timeout, root)
+
+
+def _home(root: str) -> str:
+    """What names this machine's mirror of a bucket."""
+    path = local_root(root) / HOME
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="utf-8")
+    building = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building.write_text(uuid.uuid4().hex, encoding="utf-8")
+    with contextlib.suppress(FileExistsError):
+        os.link(building, path)  # the first one stays
+    building.unlink()
+    return path.read_text(encoding="utf-8")
 
 
 def _describe(holder_file: Path) -> str:

@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from dp_dagster.contracts.model import Rule
 from dp_dagster.errors import StoreError
-from dp_dagster.storage.documents import read_document, write_document
-from dp_dagster.storage.location import TableLocation, check_name, product_directory
+from dp_dagster.storage.bucket import is_bucket
+from dp_dagster.storage.documents import read_document, replace_document, tag_of, write_document
+from dp_dagster.storage.location import TableLocation, check_name, product_place
 from dp_dagster.storage.locks import product_lock
+from dp_dagster.storage.mirror import local_root, root_place
+from dp_dagster.storage.places import matching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dp_dagster.storage.places import Place
     from dp_dagster.storage.snapshot import Snapshot
 
 _FORMAT = 1
@@ -115,8 +119,8 @@ class Manifest:
             for column in snapshot.columns
             if column.name in names
         )
-        files = tuple(str(Path(root).absolute() / file) for file in entry.files)
-        return replace(snapshot, files=files, rows=entry.rows, columns=columns)
+        files = tuple(str(local_root(root) / file) for file in entry.files)
+        return replace(snapshot, paths=files, rows=entry.rows, columns=columns)
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def read_manifest(root: str, product: str) -> Manifest | None:
     Raises:
         StoreError: the file is damaged, or was written by a newer release.
     """
-    path = product_directory(root, product) / _FILE
+    path = product_place(root, product) / _FILE
     content = read_document(path)
     if content is None:
         return None
@@ -181,22 +185,28 @@ def update_manifest(
 
     Raises:
         LockedError: somebody else held the lock for ``lock_timeout`` seconds.
+        ConflictError: the root is a bucket, and somebody else replaced the manifest all the same.
     """
+    path = product_place(root, product) / _FILE
     with product_lock(root, product, holder, lock_timeout):
+        tag = tag_of(path)
         before = read_manifest(root, product) or Manifest(product_id=product)
         after = change(before)
         if after != before:
-            write_document(product_directory(root, product) / _FILE, {"format": _FORMAT, **asdict(after)})
+            replace_document(path, {"format": _FORMAT, **asdict(after)}, tag)
         return after
 
 
 def relative_to(root: str, file: str) -> str:
     """A file as the manifest names it: below the storage root."""
-    return Path(file).relative_to(Path(root).absolute()).as_posix()
+    return Path(file).relative_to(local_root(root)).as_posix()
 
 
 def products(root: str) -> list[str]:
     """Ids of the products that have a manifest, sorted."""
+    if is_bucket(root):
+        place = root_place(root)
+        return sorted(name for name in place.folders() if (place / name / _FILE).is_file())
     return sorted(path.parent.name for path in Path(root).absolute().glob(f"*/{_FILE}"))
 
 
@@ -219,7 +229,7 @@ def consumers(root: str, product: str) -> list[Registration]:
         StoreError: a registration is damaged.
     """
     found = []
-    for path in sorted(_consumers_directory(root, product).glob("*.json")):
+    for path in matching(_consumers_directory(root, product), "*.json"):
         content = read_document(path)
         if content is None:
             continue
@@ -249,11 +259,11 @@ def _entry(content: dict[str, Any]) -> PortEntry:
     return PortEntry(**{**content, **lists})
 
 
-def _consumers_directory(root: str, product: str) -> Path:
-    return product_directory(root, product) / "consumers"
+def _consumers_directory(root: str, product: str) -> Place:
+    return product_place(root, product) / "consumers"
 
 
-def _check_format(path: Path, content: dict[str, Any]) -> None:
+def _check_format(path: Place, content: dict[str, Any]) -> None:
     written = content.pop("format", None)
     if written != _FORMAT:
         raise StoreError(f"{path} has format {written!r}, this release reads {_FORMAT}; upgrade dp_dagster")

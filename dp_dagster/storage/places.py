@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -11,7 +12,7 @@ from dp_dagster.storage.bucket import BucketPath, is_bucket
 from dp_dagster.storage.bucket_client import delta_options
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Collection, Hashable
 
 Place = Path | BucketPath
 """A file or folder. What both can do is used alike; the rest is below."""
@@ -47,6 +48,20 @@ def stamp(place: Place) -> Hashable | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
+def age(place: Place) -> float:
+    """Seconds since the file was last written, by the clock of the machine that keeps it.
+
+    Raises:
+        FileNotFoundError: there is no file.
+    """
+    if isinstance(place, BucketPath):
+        facts = place.facts()
+        if facts is None:
+            raise FileNotFoundError(f"{place} does not exist")
+        return (facts.now - facts.modified).total_seconds()
+    return time.time() - place.stat().st_mtime
+
+
 def names_in(folder: Place) -> set[str]:
     """Names of the files right in a folder; none where there is no folder."""
     if isinstance(folder, BucketPath):
@@ -55,6 +70,18 @@ def names_in(folder: Place) -> set[str]:
         return {entry.name for entry in folder.iterdir() if entry.is_file()}
     except FileNotFoundError:
         return set()
+
+
+def matching(folder: Place, pattern: str) -> list[Place]:
+    """Files right in a folder whose names match, sorted."""
+    return sorted(folder.glob(pattern), key=str)
+
+
+def missing_in(folder: Place, names: Collection[str]) -> set[str]:
+    """Which of these files are not in a folder."""
+    if isinstance(folder, BucketPath):
+        return set(names) - names_in(folder)
+    return {name for name in names if not (folder / name).is_file()}
 
 
 def storage_options(place: Place) -> dict[str, str] | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from dp_dagster.storage.mirror import ensure
 from dp_dagster.storage.types import arrow_schema
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Snapshot:
     Attributes:
         location: The table.
         version: Version of the publication. Upkeep makes commits of its own and never changes this number.
-        files: Absolute paths.
+        paths: Absolute paths of the files on this machine.
         rows: Rows of all files.
         columns: Names and canonical types.
         committed_at: When the commit was made, UTC.
@@ -33,12 +34,22 @@ class Snapshot:
 
     location: TableLocation
     version: int
-    files: tuple[str, ...]
+    paths: tuple[str, ...]
     rows: int
     columns: tuple[Column, ...]
     committed_at: datetime
     metadata: dict[str, str]
     partitions: dict[str, Partition] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths, with all files there to be read: from a bucket, what is missing is fetched.
+
+        Raises:
+            StoreError: a file is gone, or the bucket cannot be read.
+        """
+        ensure(self.location.root, self.paths)
+        return self.paths
 
     @property
     def schema(self) -> pa.Schema:

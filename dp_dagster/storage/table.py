@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dp_dagster.contracts.verdict import Verdict
@@ -20,19 +21,20 @@ from dp_dagster.storage.documents import read_document, write_document
 from dp_dagster.storage.evidence import check_as_published, prove
 from dp_dagster.storage.locks import hold
 from dp_dagster.storage.log import Log
+from dp_dagster.storage.mirror import publish_file
 from dp_dagster.storage.staying import Stays, names_and_types, staying
 from dp_dagster.storage.versions import APPEND, PUBLISH, ROLLBACK, Versions
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     import pyarrow as pa
 
     from dp_dagster.storage.candidate import Candidate
     from dp_dagster.storage.location import TableLocation
     from dp_dagster.storage.log import View
+    from dp_dagster.storage.places import Place
     from dp_dagster.storage.snapshot import PublicationEntry, Snapshot
 
 
@@ -89,7 +91,8 @@ class Table:
         Raises:
             LockedError: somebody else held it for ``lock_timeout`` seconds; names them.
         """
-        return hold(self.location.lock_file, str(self.location), holder, self.lock_timeout)
+        location = self.location
+        return hold(location.lock_file, str(location), holder, self.lock_timeout, location.root)
 
     def draft(self, run_id: str, replaces: Iterable[str] | None = None) -> Draft:
         """Begin a candidate, based on the version that is newest now.
@@ -200,7 +203,7 @@ class Table:
             newest = None if view is None else self._versions.newest_of(view)
             if view is None or newest is None:
                 raise UsageError(f"{self.location} has nothing published")
-            if set(newest.files) == set(target.files):
+            if set(newest.paths) == set(target.paths):
                 raise UsageError(
                     f"{self.location} version {newest.version}, which is served now, already has the rows of "
                     f"version {to_version}; nothing to roll back"
@@ -215,7 +218,7 @@ class Table:
                 f"rollback-{uuid.uuid4().hex}",
                 {**kept, **_checked(metadata), **at, **facts},
             )
-            return self._read_back(version, set(target.files), target.rows, view)
+            return self._read_back(version, set(target.paths), target.rows, view)
 
     def append(self, rows: pa.Table | pa.RecordBatchReader, metadata: Mapping[str, str]) -> Snapshot:
         """Add rows in one commit, for tables whose schema is fixed. Without rows nothing is committed.
@@ -253,7 +256,7 @@ class Table:
             facts = {"dp.operation": APPEND, "dp.candidate_id": candidate.id, "dp.rows": str(total)}
             facts["dp.rows_added"] = str(candidate.rows)
             landed = self._commit(candidate, {**_checked(metadata), **facts}, view, removes=())
-            stays = None if newest is None else Stays(newest.files, newest.rows, ())
+            stays = None if newest is None else Stays(newest.paths, newest.rows, ())
             return self._settle(candidate, landed, view, stays)
 
     def discard(self, candidate: Candidate) -> None:
@@ -310,6 +313,8 @@ class Table:
                 raise PublicationRefusedError(
                     f"{', '.join(taken)} of candidate {candidate.id} is already part of {self.location}"
                 )
+        for path in candidate.paths:
+            publish_file(self.location.root, Path(path))
         metadata.setdefault("dp.product", self.location.product)
         metadata.setdefault("dp.published_at", datetime.now(UTC).isoformat())
         return self._log.commit(
@@ -333,9 +338,9 @@ class Table:
 
     def _read_back(self, version: int, files: set[str], rows: int, view: View | None) -> Snapshot:
         found = self._versions.read(next(self._log.commits(version)), self._log.refreshed(view))
-        if set(found.files) != files or found.rows != rows:
+        if set(found.paths) != files or found.rows != rows:
             raise StoreError(
-                f"{self.location} version {version} does not hold what was committed: {len(found.files)} files "
+                f"{self.location} version {version} does not hold what was committed: {len(found.paths)} files "
                 f"and {found.rows} rows instead of {len(files)} and {rows}; roll back"
             )
         return found
@@ -349,7 +354,7 @@ class Table:
                 f"on top of version {candidate.base_version}; run again"
             )
 
-    def _verdict_path(self, candidate: Candidate) -> Path:
+    def _verdict_path(self, candidate: Candidate) -> Place:
         return self._registry.path(candidate.id).with_suffix(".verdict.json")
 
 

@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dp_dagster.errors import UsageError
+from dp_dagster.storage.bucket import is_bucket
 from dp_dagster.storage.candidate import PUBLISHED, REMOVED, SEALED, WRITING
+from dp_dagster.storage.places import missing_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +38,7 @@ def clean(location: TableLocation, log: Log, registry: Registry, grace_seconds: 
     live: frozenset[str] = frozenset() if view is None else frozenset(view.state().files)
     removed: list[str] = []
     for record in registry.all():
-        if record.state not in {WRITING, SEALED} or record.age(now) < grace_seconds:
+        if record.state not in {WRITING, SEALED} or record.age() < grace_seconds:
             continue
         landed = None if view is None else view.landed(record.id)
         if landed is not None:
@@ -65,10 +67,14 @@ def vacuum(location: TableLocation, log: Log, versions: Versions, retention_hour
     keep = _served_since(datetime.now(UTC) - timedelta(hours=retention_hours), versions.commits_of(view))
     named = log.vacuum(view, retention_hours, keep=keep, dry_run=True, metadata={})
     # The log goes on naming files that an earlier vacuum deleted; without any left, a commit would say nothing.
-    there = [name for name in named if (location.directory / name).is_file()]
+    there = set(named) - missing_in(location.place, named)
     if there:
         log.vacuum(view, retention_hours, keep=keep, dry_run=False, metadata={"dp.operation": "vacuum"})
-    return sorted(name for name in there if not (location.directory / name).exists())
+    gone = missing_in(location.place, there)
+    for name in gone:
+        # Of a storage in a bucket, the copy here: nobody may read what the storage no longer has.
+        (location.directory / name).unlink(missing_ok=True)
+    return sorted(gone)
 
 
 def _served_since(moment: datetime, publications: Iterable[Commit]) -> list[int]:
@@ -83,6 +89,8 @@ def _served_since(moment: datetime, publications: Iterable[Commit]) -> list[int]
 
 def _staged_commits(location: TableLocation) -> list[Path]:
     """What a writer leaves that was killed while it wrote a commit: never linked to a commit's name."""
+    if is_bucket(location.root):
+        return []
     return sorted(
         path
         for path in (location.directory / "_delta_log").glob("*#*")

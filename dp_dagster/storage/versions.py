@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dp_dagster.errors import StoreError, UsageError
 from dp_dagster.storage.partitions import partitions_of
+from dp_dagster.storage.places import missing_in
 from dp_dagster.storage.snapshot import PublicationEntry, Snapshot
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Versions:
         return Snapshot(
             location=self._location,
             version=entry.version,
-            files=tuple(str(self._location.directory / name) for name in names),
+            paths=tuple(str(self._location.directory / name) for name in names),
             rows=state.rows,
             columns=state.columns,
             committed_at=entry.at,
@@ -121,9 +122,9 @@ class Versions:
                 readable.append(str(other.version))
         raise UsageError(
             f"{self._location} version {entry.version} can no longer be read: {missing} of its "
-            f"{len(found.files)} files were vacuumed; versions that can be read: {', '.join(readable)}"
+            f"{len(found.paths)} files were vacuumed; versions that can be read: {', '.join(readable)}"
         )
 
 
 def _missing(snapshot: Snapshot) -> int:
-    return sum(not Path(path).is_file() for path in snapshot.files)
+    return len(missing_in(snapshot.location.place, {Path(path).name for path in snapshot.paths}))

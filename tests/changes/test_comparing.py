@@ -256,16 +256,16 @@ def test_files_of_both_versions_are_not_read(dataset: Dataset, tmp_path: Path) -
     assert first is not None
     assert second is not None
     shared = str(tmp_path / "vanished.parquet")
-    before = replace(first, files=(shared, first.files[1]))
-    after = replace(second, files=(shared, second.files[1]))
+    before = replace(first, paths=(shared, first.files[1]))
+    after = replace(second, paths=(shared, second.files[1]))
     assert compare(before, after, ("id",), tmp_path / "out.parquet").updated == 5
     assert compare(before, replace(before), ("id",), tmp_path / "none.parquet").total == 0
     assert not (tmp_path / "none.parquet").exists()
     assert (
-        compare(replace(before, files=first.files[1:]), first, ("id",), tmp_path / "added.parquet").inserted
+        compare(replace(before, paths=first.files[1:]), first, ("id",), tmp_path / "added.parquet").inserted
         == 5
     )
     assert (
-        compare(first, replace(before, files=first.files[1:]), ("id",), tmp_path / "removed.parquet").deleted
+        compare(first, replace(before, paths=first.files[1:]), ("id",), tmp_path / "removed.parquet").deleted
         == 5
     )

@@ -77,6 +77,7 @@ def test_each_value_can_be_set_by_the_environment(tmp_path, monkeypatch):
         "serve_memory": "2GB",
         "export_seconds": "30",
         "export_room": "1000000",
+        "bucket_room": "2000000",
         "row_store_retention": "60",
         "access_retention_days": "30",
     }
@@ -112,6 +113,7 @@ def test_each_value_can_be_set_by_the_environment(tmp_path, monkeypatch):
         "serve_memory": "2GB",
         "export_seconds": 30.0,
         "export_room": 1_000_000,
+        "bucket_room": 2_000_000,
         "row_store_retention": 60.0,
         "access_retention_days": 30,
     }
@@ -120,6 +122,12 @@ def test_each_value_can_be_set_by_the_environment(tmp_path, monkeypatch):
 
 def test_a_file_url_is_a_folder(tmp_path):
     assert Settings(project_root=tmp_path, storage="file:///srv/my%20data").storage == "/srv/my data"
+
+
+def test_a_storage_in_a_bucket_keeps_records_in_the_state(tmp_path):
+    settings = Settings(project_root=tmp_path, storage="s3://bucket/data/")
+    assert settings.storage == "s3://bucket/data"
+    assert settings.resolved_records_url == f"sqlite:///{tmp_path}/.dp/records.db"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +141,9 @@ def test_a_file_url_is_a_folder(tmp_path):
         ("lock_timeout = -1\n", "lock_timeout: Input should be greater than or equal to 0"),
         ("lock_timeout = 'soon'\n", "lock_timeout: Input should be a valid number"),
         ("storage = 5\n", "storage: Input should be a valid string"),
-        ("storage = 's3://bucket'\n", "s3:// is not a storage that this version can publish to"),
+        ("storage = 'gs://bucket'\n", "gs:// is not a storage that can be published to"),
+        ("storage = 's3://'\n", "names no bucket"),
+        ("storage = 's3://ann:key@bucket'\n", "credentials come from the AWS environment alone"),
         ("storage = ''\n", "storage: Value error, is empty"),
         ("storage\n", "Expected '='"),
     ],

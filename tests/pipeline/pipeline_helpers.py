@@ -158,16 +158,13 @@ class Product:
 class Workshop:
     """A project in a folder of its own."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, storage: str | None = None) -> None:
         self.root = root
+        self.storage = storage or str(root / "data")
         self.changes: dict[str, Any] = {"lock_timeout": 20.0}
 
-    @property
-    def storage(self) -> str:
-        return str(self.root / "data")
-
     def settings(self) -> Settings:
-        return Settings(project_root=self.root, storage="data", **self.changes)
+        return Settings(project_root=self.root, storage=self.storage, **self.changes)
 
     def product(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,3 +190,28 @@ def test_a_deprecation_that_nobody_has_published_yet_has_no_date(tmp_path: Path)
         assert headers["sunset"] == "Thu, 01 Jan 2099 00:00:00 GMT"
         publish(product, 2, deprecated_since=datetime.now(UTC))
         running.wait_for(lambda: "deprecation" in running.client.get(PORT).headers)
+
+
+def test_versions_in_a_bucket_are_followed(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the bucket does not answer: what is on show stays on show."""
+    monkeypatch.setenv("DP_STORAGE", f"s3://{bucket}/data")
+    make_product(tmp_path)
+    product = resolved(tmp_path)
+    publish(product, 1)
+
+    def shown(running: Running) -> Any:
+        answer = running.client.get(PORT, params={"limit": 1})
+        return answer.json()["version"] if answer.status_code == 200 else answer.status_code
+
+    with serving(product) as running:
+        running.wait_for(lambda: shown(running) == 0)
+        publish(product, 2)
+        running.wait_for(lambda: shown(running) == 1)
+        with monkeypatch.context() as down:
+            down.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+            time.sleep(2.5)
+            assert shown(running) == 1
+        publish(product, 3)
+        running.wait_for(lambda: shown(running) == 2)

@@ -1,6 +1,6 @@
 """Readers and writers that run beside others. Run by test_readers_and_writers.py.
 
-Usage: busy_process.py read|write|race ROOT ARGUMENT. Prints one JSON object when it ends.
+Usage: busy_process.py read|write|race ROOT ARGUMENT [TURNS]. Prints one JSON object when it ends.
 """
 
 from __future__ import annotations
@@ -53,19 +53,19 @@ def read(table: Table, stop: Path) -> dict[str, object]:
     return {"reads": reads, "versions": len(seen)}
 
 
-def write(table: Table, begin: int) -> dict[str, object]:
-    """Publish ten versions, each under the lock."""
+def write(table: Table, begin: int, turns: int) -> dict[str, object]:
+    """Publish versions, each under the lock."""
     publisher = Publisher(table)
-    return {"versions": [publisher.publish(begin + turn).version for turn in range(10)]}
+    return {"versions": [publisher.publish(begin + turn).version for turn in range(turns)]}
 
 
-def race(table: Table, begin: int) -> dict[str, object]:
+def race(table: Table, begin: int, turns: int) -> dict[str, object]:
     """Publish without holding the lock from drafting on: somebody may come between."""
     publisher = Publisher(table)
     won, lost = [], 0
     print("ready", flush=True)
     sys.stdin.readline()
-    for turn in range(40):
+    for turn in range(turns):
         candidate = publisher.candidate(begin + turn)
         time.sleep(0.001 * (turn % 5))
         try:
@@ -77,17 +77,17 @@ def race(table: Table, begin: int) -> dict[str, object]:
     return {"won": won, "lost": lost}
 
 
-def main(task: str, root: str, argument: str) -> None:
+def main(task: str, root: str, argument: str, turns: str = "") -> None:
     table = Table(dataset_table(root, "flights", 1, "flights"), lock_timeout=60)
     if task == "read":
         result = read(table, Path(argument))
     elif task == "write":
-        result = write(table, int(argument))
+        result = write(table, int(argument), int(turns or 10))
     else:
         if task == "race without lock":
             # As on two machines whose lock files are not shared: only the compare-and-swap is left.
             Table.lock = lambda *_: contextlib.nullcontext()  # type: ignore[method-assign]
-        result = race(table, int(argument))
+        result = race(table, int(argument), int(turns or 40))
     print(json.dumps(result), flush=True)
 
 

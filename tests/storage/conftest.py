@@ -12,8 +12,18 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Table:
-    return Table(dataset_table(str(tmp_path / "store"), "flights", 1, "flights"), lock_timeout=5)
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The storage root: a folder, or a bucket for tests that ask for both."""
+    import os
+
+    if os.environ.get("TRYBUCKET") or getattr(request, "param", "folder") == "bucket":
+        return f"s3://{request.getfixturevalue('bucket')}/store"
+    return str(tmp_path / "store")
+
+
+@pytest.fixture
+def table(root: str) -> Table:
+    return Table(dataset_table(root, "flights", 1, "flights"), lock_timeout=5)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ Usage: killed_writer.py ROOT NUMBER STAGE. Publishes version NUMBER unless it di
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -19,9 +20,11 @@ from store_helpers import CONTRACT, rows_of, verdict_on
 from dp_dagster.storage import Table, dataset_table
 from dp_dagster.storage import documents as documents_module
 from dp_dagster.storage import table as table_module
+from dp_dagster.storage.bucket import BucketPath
 from dp_dagster.storage.log import Log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from typing import TextIO
 
@@ -35,6 +38,17 @@ def die_within_a_document(_: object, stream: TextIO, **__: object) -> None:
     stream.write('{"id": ')
     stream.flush()
     die()
+
+
+def die_after_one(upload: Callable[..., int]) -> Callable[..., int]:
+    calls = itertools.count()
+
+    def sent(path: BucketPath, source: Path) -> int:
+        if next(calls):
+            die()
+        return upload(path, source)
+
+    return sent
 
 
 def die_when_the_commit_appears(log_directory: Path, expected: int) -> None:
@@ -76,7 +90,10 @@ def main(root: str, number: int, stage: str) -> None:
         verdict = verdict_on(candidate, rows_in=audited.num_rows + 300)
         if stage == "verdict":
             documents_module.json.dump = die_within_a_document
+            documents_module.json.dumps = die
         table.record_verdict(candidate, verdict)
+        if stage == "within files":
+            BucketPath.upload = die_after_one(BucketPath.upload)
         if stage == "before commit":
             Log.commit = die
         if stage == "during commit":

@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pytest
 from pyarrow import parquet
 
 from dp_dagster.contracts.verdict import Verdict
+from dp_dagster.storage.places import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dp_dagster.storage import Candidate, Draft, Snapshot, Table
+
+#: For tests of what holds in a folder and in a bucket alike.
+both_stores = pytest.mark.parametrize("root", ["folder", "bucket"], indirect=True)
 
 CONTRACT = "c" * 64
 ROWS = 600  # of every numbered version, over two files
@@ -85,11 +90,11 @@ def number_of(snapshot: Snapshot) -> int:
 
 
 def data_files(table: Table) -> set[str]:
-    return {path.name for path in Path(table.location.directory).glob("*.parquet")}
+    return {name for name in names_in(table.location.place) if name.endswith(".parquet")}
 
 
 def named_by_history(table: Table) -> set[str]:
-    return {Path(path).name for entry in table.history() for path in table.snapshot(entry.version).files}
+    return {Path(path).name for entry in table.history() for path in table.snapshot(entry.version).paths}
 
 
 _HOLDER = """

@@ -14,6 +14,7 @@ from store_helpers import (
     CONTRACT,
     ROWS,
     Publisher,
+    both_stores,
     locked_by_another_process,
     number_of,
     rows_of,
@@ -54,6 +55,7 @@ def test_the_first_publication_makes_the_table_with_its_rows(table: Table, publi
     assert snapshot.schema == pa.schema([("number", pa.int64()), ("row", pa.int64())])
 
 
+@both_stores
 def test_a_publication_replaces_the_version_and_keeps_the_old_one(table: Table, publisher: Publisher) -> None:
     for number in range(3):
         publisher.publish(number)
@@ -67,6 +69,7 @@ def test_a_publication_replaces_the_version_and_keeps_the_old_one(table: Table, 
         table.snapshot(3)
 
 
+@both_stores
 def test_the_commit_says_what_was_published(table: Table, publisher: Publisher) -> None:
     candidate = publisher.candidate(1)
     verdict = verdict_on(candidate)
@@ -124,6 +127,7 @@ def test_a_verdict_that_does_not_cover_the_candidate_is_refused(
     assert number_of(newest) == 1
 
 
+@both_stores
 def test_a_file_altered_after_the_audit_is_refused(table: Table, publisher: Publisher) -> None:
     publisher.publish(1)
     candidate = publisher.candidate(2)
@@ -182,6 +186,7 @@ def test_files_of_a_live_version_cannot_be_published_again(table: Table, publish
         table.publish(again, verdict_on(again), {}, contract_hash=CONTRACT)
 
 
+@both_stores
 def test_publishing_twice_is_harmless(table: Table, publisher: Publisher) -> None:
     candidate = publisher.candidate(1)
     verdict = verdict_on(candidate)
@@ -193,6 +198,7 @@ def test_publishing_twice_is_harmless(table: Table, publisher: Publisher) -> Non
 
 
 @pytest.mark.parametrize("first", [True, False])
+@both_stores
 def test_a_commit_that_landed_although_something_was_raised_is_recognised(
     table: Table, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, *, first: bool
 ) -> None:
@@ -214,6 +220,7 @@ def test_a_commit_that_landed_although_something_was_raised_is_recognised(
     assert snapshot.version == (0 if first else 1)
 
 
+@both_stores
 def test_a_commit_that_failed_is_an_error_and_can_be_tried_again(
     table: Table, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +241,7 @@ def test_a_commit_that_failed_is_an_error_and_can_be_tried_again(
     assert number_of(table.publish(candidate, verdict_on(candidate), {}, contract_hash=CONTRACT)) == 2
 
 
+@both_stores
 def test_a_candidate_on_top_of_an_older_version_loses(table: Table, publisher: Publisher) -> None:
     publisher.publish(1)
     early, late = publisher.candidate(2), publisher.candidate(3)
@@ -309,6 +317,7 @@ def test_unfinished_files_are_named(table: Table) -> None:
         draft.seal()
 
 
+@both_stores
 def test_a_locked_table_names_its_holder(table: Table, publisher: Publisher) -> None:
     candidate = publisher.candidate(1)
     hasty = Table(table.location, lock_timeout=0.2)
@@ -322,6 +331,7 @@ def test_a_locked_table_names_its_holder(table: Table, publisher: Publisher) -> 
     assert number_of(hasty.publish(candidate, verdict_on(candidate), {}, contract_hash=CONTRACT)) == 1
 
 
+@both_stores
 def test_a_dead_holder_does_not_lock(table: Table, publisher: Publisher) -> None:
     with locked_by_another_process(table, "run-dead") as other:
         other.send_signal(signal.SIGKILL)

@@ -9,6 +9,7 @@ from pyarrow import parquet
 from store_helpers import (
     CONTRACT,
     Publisher,
+    both_stores,
     data_files,
     locked_by_another_process,
     named_by_history,
@@ -32,6 +33,7 @@ def newest_number(table: Table) -> int:
     return number_of(newest)
 
 
+@both_stores
 def test_rollback_is_a_new_commit_that_points_to_old_files(table: Table, publisher: Publisher) -> None:
     for number in range(3):
         publisher.publish(number)
@@ -75,6 +77,7 @@ def test_what_cannot_be_rolled_back_to(table: Table, publisher: Publisher) -> No
     assert newest_number(table) == 1
 
 
+@both_stores
 def test_a_vacuumed_version_is_refused(table: Table, publisher: Publisher) -> None:
     for number in range(3):
         publisher.publish(number)
@@ -221,6 +224,7 @@ def test_clean_removes_what_dead_and_held_candidates_left(table: Table, publishe
     assert newest_number(publisher.table) == 1
 
 
+@both_stores
 def test_clean_spares_a_publication_whose_writer_died_before_its_note(
     table: Table, publisher: Publisher
 ) -> None:
@@ -257,6 +261,7 @@ def test_clean_never_touches_what_a_damaged_record_names(table: Table, publisher
         table.clean(0)
 
 
+@both_stores
 def test_discarded_drafts_and_candidates_leave_nothing(table: Table, publisher: Publisher) -> None:
     draft = table.draft("run")
     parquet.write_table(rows_of(1), draft.new_file())

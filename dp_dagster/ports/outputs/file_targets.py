@@ -10,6 +10,8 @@ from urllib.parse import unquote, urlsplit
 from dp_dagster.errors import AuthorError
 from dp_dagster.ports.base import Fault
 from dp_dagster.storage.bucket import fault_of, is_bucket
+from dp_dagster.storage.location import product_place
+from dp_dagster.storage.mirror import local_root, root_place
 from dp_dagster.storage.places import place_of
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def target_of(endpoint: str | None, file_format: str, context: OutputContext) ->
     ending = "" if file_format == "delta" else f".{file_format}"
     if endpoint is None or any(endpoint_faults(endpoint, file_format)):
         # One at fault is refused before anything is written, and shown nowhere: it may hold a secret.
-        major = Path(context.settings.storage) / context.product_id / f"v{context.major}"
+        major = product_place(context.settings.storage, context.product_id) / f"v{context.major}"
         if file_format == "delta":
             return major / "dataset" / context.dataset
         return major / "port" / f"{context.port_name}{ending}"
@@ -77,10 +79,15 @@ def refuse_the_storage(target: Place, context: OutputContext) -> None:
     Raises:
         AuthorError: it lies inside.
     """
-    if isinstance(target, Path) and target.resolve().is_relative_to(Path(context.settings.storage).resolve()):
+    storage = context.settings.storage
+    if isinstance(target, Path):
+        is_inside = target.resolve().is_relative_to(local_root(storage).resolve())
+    else:
+        is_inside = is_bucket(storage) and f"{target}/".startswith(f"{root_place(storage)}/")
+    if is_inside:
         raise AuthorError(
             f"{context.product_id}: endpoint of port {context.port_name} lies in the storage "
-            f"({context.settings.storage}); leave the endpoint out, or name a folder elsewhere"
+            f"({storage}); leave the endpoint out, or name a folder elsewhere"
         )
 
 

@@ -31,6 +31,7 @@ from dp_dagster.ports.outputs.file_targets import (
     target_of,
 )
 from dp_dagster.storage.bucket import BucketPath, is_bucket
+from dp_dagster.storage.places import missing_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -285,7 +286,7 @@ def _probe_table(context: OutputContext) -> None:
     newest = Table(location).newest()
     if newest is None:
         raise StoreError(f"{location} was never published")
-    missing = [path for path in newest.files if not Path(path).is_file()]
+    missing = missing_in(location.place, {Path(path).name for path in newest.paths})
     if missing:
         raise StoreError(f"{location} version {newest.version} lacks {len(missing)} of its files")
 

@@ -135,7 +135,7 @@ def deliver(  # noqa: PLR0917 - what a delivery is made of
     lock = f"events.v{context.major}.{context.port_name}.lock"
     folder = product_directory(settings.storage, context.product_id) / ".locks"
     what = f"delivery of {context.product_id}.{context.port_name}"
-    with hold(folder / lock, what, f"delivery of version {version}", _LOCK_SECONDS):
+    with hold(folder / lock, what, f"delivery of version {version}", _LOCK_SECONDS, settings.storage):
         masks = Masks.from_environment()
         masks.check(readers)
         engine = engine_of(settings.state_directory / "spill")

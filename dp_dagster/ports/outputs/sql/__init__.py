@@ -15,7 +15,7 @@ from dp_dagster.ports.base import (
     Projected,
 )
 from dp_dagster.ports.outputs.sql.config import SqlConfig
-from dp_dagster.ports.outputs.sql.duckdb_catalog import DuckdbCatalog, catalog_path
+from dp_dagster.ports.outputs.sql.duckdb_catalog import DuckdbCatalog, catalog_path, ensure_catalog
 from dp_dagster.ports.outputs.sql.endpoint import scheme_of, without_credentials
 from dp_dagster.ports.outputs.sql.postgresql import Postgresql
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dp_dagster.storage import Snapshot
     from dp_dagster.storage.manifest import Manifest
 
-__all__ = ["SqlConfig", "SqlOutput", "catalog_path"]
+__all__ = ["SqlConfig", "SqlOutput", "catalog_path", "ensure_catalog"]
 
 _CATALOG = DuckdbCatalog()
 _SERVERS: dict[str, SqlTarget] = {"postgresql": Postgresql(), "postgres": Postgresql()}

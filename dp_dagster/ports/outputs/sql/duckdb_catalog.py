@@ -17,6 +17,12 @@ from dp_dagster.errors import StoreError
 from dp_dagster.folder import remove_leftovers
 from dp_dagster.ports.base import Example, OutputCapabilities, OutputContext, Projected
 from dp_dagster.ports.outputs.sql.target import SqlTarget
+from dp_dagster.storage.bucket import is_bucket
+from dp_dagster.storage.documents import read_document, write_document
+from dp_dagster.storage.location import product_directory
+from dp_dagster.storage.locks import hold
+from dp_dagster.storage.manifest import read_manifest
+from dp_dagster.storage.mirror import ensure
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,11 +32,42 @@ if TYPE_CHECKING:
     from dp_dagster.storage.manifest import Manifest, PortEntry
 
 _BUILDING = ".catalog-"
+_CATALOG_SECONDS = 60.0
 
 
 def catalog_path(storage: str, product_id: str) -> Path:
-    """The DuckDB catalog file of a product. DuckDB names the catalog after the file, hence its name."""
-    return Path(storage) / product_id / f"{product_id}.duckdb"
+    """The DuckDB catalog file of a product. DuckDB names the catalog after the file, hence its name.
+
+    DuckDB reads files of this machine alone, so of a storage in a bucket each machine has a catalog of its own.
+    """
+    return product_directory(storage, product_id) / f"{product_id}.duckdb"
+
+
+def ensure_catalog(storage: str, product_id: str, manifest: Manifest) -> None:
+    """Have a catalog that shows what the manifest does, and the files behind it. In a local storage it is there.
+
+    Raises:
+        StoreError: the bucket cannot be read, or the catalog cannot be written.
+    """
+    if not is_bucket(storage):
+        return
+    path = catalog_path(storage, product_id)
+    shown = path.with_name(f"{path.name}.shown")
+    entries = [
+        [major, name, entry.version, *entry.files]
+        for major, ports in sorted(manifest.ports.items())
+        for name, entry in sorted(ports.items())
+        if _is_shown(entry)
+    ]
+    if not entries:
+        return
+    with hold(path.parent / ".locks" / "catalog.lock", f"the catalog {path}", "catalog", _CATALOG_SECONDS):
+        known = read_document(shown)
+        if known is not None and known["entries"] == entries and path.is_file():
+            ensure(storage, known["files"])
+            return
+        files = _write_catalog(path, storage, manifest, {})
+        write_document(shown, {"entries": entries, "files": sorted(files)}, durable=False)
 
 
 class DuckdbCatalog(SqlTarget):
@@ -66,6 +103,9 @@ class DuckdbCatalog(SqlTarget):
         from dp_dagster.engines.duckdb import first_line, in_memory, literal, quote
 
         path = catalog_path(context.settings.storage, context.product_id)
+        manifest = read_manifest(context.settings.storage, context.product_id)
+        if manifest is not None:
+            ensure_catalog(context.settings.storage, context.product_id, manifest)
         view = f"{quote(context.product_id)}.{quote(f'v{context.major}')}.{quote(context.port_name)}"
         try:
             with in_memory() as connection:
@@ -82,16 +122,22 @@ class DuckdbCatalog(SqlTarget):
     ) -> Projected:
         """Build the product's catalog anew, all its SQL ports in it, and put it in place by rename."""
         path = catalog_path(context.settings.storage, context.product_id)
-        _write_catalog(path, context, snapshot, manifest)
+        known = {(f"v{context.major}", context.port_name): snapshot}
+        _write_catalog(path, context.settings.storage, manifest, known)
         return Projected(self.address(config, context), {"catalog": str(path)})
 
 
-def _write_catalog(path: Path, context: OutputContext, snapshot: Snapshot, manifest: Manifest) -> None:
+def _write_catalog(
+    path: Path, storage: str, manifest: Manifest, known: dict[tuple[str, str], Snapshot]
+) -> set[str]:
+    """Build the catalog and put it in place; returns the files behind it. ``known`` versions are not looked up."""
     import duckdb
 
     from dp_dagster.engines.duckdb import first_line
 
-    # The product's lock is held, so whoever began another one is dead.
+    files: set[str] = set()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A lock is held, so whoever began another one is dead.
     remove_leftovers(path.parent, _BUILDING)
     folder = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=path.parent))
     try:
@@ -102,13 +148,10 @@ def _write_catalog(path: Path, context: OutputContext, snapshot: Snapshot, manif
         try:
             for major, entries in manifest.ports.items():
                 for name, entry in entries.items():
-                    # Views on servers are none of the catalog's; what they show may be guarded there.
-                    if entry.kind != "SQL" or "://" in entry.address:
+                    if not _is_shown(entry):
                         continue
-                    if (major, name) == (f"v{context.major}", context.port_name):
-                        version = snapshot
-                    else:
-                        version = manifest.snapshot(context.settings.storage, entry)
+                    version = known.get((major, name)) or manifest.snapshot(storage, entry)
+                    files.update(version.files)
                     _create_port_view(connection, major, name, version, entry)
         finally:
             connection.close()
@@ -122,6 +165,12 @@ def _write_catalog(path: Path, context: OutputContext, snapshot: Snapshot, manif
         raise StoreError(f"the catalog {path} cannot be built: {first_line(error)}") from error
     finally:
         shutil.rmtree(folder)
+    return files
+
+
+def _is_shown(entry: PortEntry) -> bool:
+    # Views on servers are none of the catalog's; what they show may be guarded there.
+    return entry.kind == "SQL" and "://" not in entry.address
 
 
 def _create_port_view(

@@ -1,7 +1,11 @@
-"""REST over a real server, as Schemathesis asks it by its OpenAPI document."""
+"""REST over a real server, as Schemathesis asks it by its OpenAPI document, and as consumers copy it."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx
@@ -16,6 +20,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from support import listening
+
+from dp_dagster.pipeline import Session
+from dp_dagster.pipeline.projections import output_context
+from dp_dagster.ports.outputs.rest import RestOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,3 +86,19 @@ def test_schemathesis_finds_no_breach_of_the_contract(
         attack()
     if mode == schemathesis.GenerationMode.POSITIVE:
         assert all(200 in one or 404 in one for one in statuses.values()), statuses
+
+
+def test_lines_to_copy_work_as_they_are(shop: Shop, address: str) -> None:
+    """In a shell and in Python, as the port's page and `dp ports` show them."""
+    port = shop.product.port("api")
+    context = output_context(Session(shop.product, "tests"), port)
+    served = replace(context, settings=shop.settings.model_copy(update={"serve_url": address}))
+    shell, python, sql = RestOutput().examples(port.config, served)
+    environment = {**os.environ, "API_KEY": "dp_any", "no_proxy": "127.0.0.1"}
+    for command in (["bash", "-c", shell.text], [sys.executable, "-c", python.text]):
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        assert "4611686018427387904" in done.stdout, "the first row"
+    assert f"'{address}{THINGS}?format=parquet'" in sql.text

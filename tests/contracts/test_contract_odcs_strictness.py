@@ -7,7 +7,7 @@ import functools
 import importlib.resources
 import json
 
-import jsonschema
+import jsonschema_rs
 import pytest
 
 from dp_dagster.contracts.odcs.reading import check_odcs
@@ -21,7 +21,7 @@ VERSIONS = ("3.0.2", "3.1.0", "3.2.0")
 def official(version):
     """The official schema of a version, as the package datacontract-cli ships it."""
     file = importlib.resources.files("datacontract") / "schemas" / f"odcs-{version}.schema.json"
-    return jsonschema.Draft201909Validator(json.loads(file.read_text(encoding="utf-8")))
+    return jsonschema_rs.Draft201909Validator(json.loads(file.read_text(encoding="utf-8")))
 
 
 def document(version):
@@ -213,8 +213,6 @@ def test_a_document_with_everything_is_accepted_by_both(version):
     assert refusal(made) == ""
 
 
-# Slow: the official validator takes long over documents that it accepts.
-@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_the_official_schema_refuses_is_refused(version, change):
@@ -227,7 +225,6 @@ def test_what_the_official_schema_refuses_is_refused(version, change):
         if refusal(made):
             refused += 1
         else:
-            # The official validator is slow, so it is asked only of what would be accepted.
             assert official(version).is_valid(made), f"accepted {keys} {change}"
     assert refused
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import asdict
@@ -330,6 +331,47 @@ def postgresql_output(
     )  # fmt: skip
 
 
+def read_snowflake(address: str, metadata: dict[str, Any]) -> list[tuple[Any, ...]]:
+    import snowflake.connector
+
+    database, schema, view = address.removeprefix("snowflake://").upper().split("/")
+    server = {
+        name.removeprefix("SAMPLE_").lower(): value for name, value in os.environ.items() if "SAMPLE_" in name
+    }
+    with snowflake.connector.connect(
+        **server, database=database, enable_server_session_keep_alive_auto_detection=False,
+        session_parameters={"CLIENT_TELEMETRY_ENABLED": False},
+    ) as connection:  # fmt: skip
+        return connection.cursor().execute(f'select * from "{database}"."{schema}"."{view}"').fetchall()
+
+
+@pytest.mark.slow
+@pytest.mark.needs("fakesnow")
+def snowflake_output(
+    workplace: Workplace, snowflake: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> OutputSample:
+    for name in ("account", "user", "password", "host", "port", "protocol"):
+        monkeypatch.setenv(f"SAMPLE_{name.upper()}", str(snowflake[name]))
+    database = snowflake["database"]
+    return OutputSample(
+        options={"endpoint": f"snowflake://{database}/numbers/sample_port", "credentials": "SAMPLE"},
+        place=lambda context: {
+            "endpoint": f"snowflake://{database}/numbers_v{context.major}/{context.port_name}"
+        }
+        if (context.major, context.port_name) != (1, "sample_port")
+        else {},
+        read=read_snowflake,
+        projections=4,
+        faulty=tuple(
+            Faulty({"endpoint": endpoint}, "endpoint")
+            for endpoint in ("snowflake://db", "snowflake:///schema/view", "snowflake://db/schema/", "snowflake://db/a/b/c",
+                             "snowflake://ann:hunter2@db/schema/view", "snowflake://db/schema/view?warehouse=x",
+                             "snowflake://db/information_schema/view", f"snowflake://db/schema/{'x' * 256}")
+        ),
+        secrets=(Secret({"endpoint": "snowflake://ann:hunter2@db/schema/view"}, "hunter2"),),
+    )  # fmt: skip
+
+
 def files_output(file_format: str) -> Callable[[Workplace], OutputSample]:
     def sample(workplace: Workplace) -> OutputSample:
         return OutputSample(
@@ -465,6 +507,7 @@ SAMPLES: dict[tuple[str, str], dict[str, Callable[..., Any]]] = {
     ("output_ports", "SQL"): {
         "": sql_output,
         "postgresql": postgresql_output,
+        "snowflake": snowflake_output,
     },
     ("input_ports", "SQL"): {"whole": sql_input(by_cursor=False), "by cursor": sql_input(by_cursor=True)},
     ("output_ports", "FILES"): {

@@ -233,7 +233,7 @@ def test_the_bare_sample_loads_and_says_what_is_not_there(project: TestProject) 
         assert spec.tags["dp/state"] in {"not_installed", "not_evaluated"}
         assert "State" in (spec.description or "")
     sql = ports[dg.AssetKey(["customer_360", "v1", "port", "vw_customers"])]
-    assert "snowflake" in (sql.description or "")
+    assert "no datasets" in (sql.description or "")
     assert "not evaluated" in (sql.description or "")
     assert not definitions.schedules
     # What it promises is watched, and told to be not evaluated.

@@ -2,7 +2,7 @@
 
 fakesnow 0.12 answers as clients of Snowflake up to version 4 want it. What those from version 5 on want else is added
 here: in a login's answer a master token, the times that tokens are good for and a session's id; in timestamps that
-are null no null inside of a value that is not there.
+are null no null inside of a value that is not there; of a stage, its region.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 
+import fakesnow.info_schema
 import fakesnow.server
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -68,6 +69,29 @@ def to_sf_with_null_timestamps(table, rowtype):
 
 
 fakesnow.server.to_sf = to_sf_with_null_timestamps
+
+
+_gcs_stage_info = fakesnow.server.gcs_stage_info
+
+
+def complete_stage_info(request, expression, data):
+    """As fakesnow's function, with the region; and files are overwritten, as its own upload does."""
+    data["overwrite"] = True
+    return {"region": ""} | _gcs_stage_info(request, expression, data)
+
+
+fakesnow.server.gcs_stage_info = complete_stage_info
+
+
+_insert_table_comment_sql = fakesnow.info_schema.insert_table_comment_sql
+
+
+def insert_table_comment_sql(catalog, schema, table, comment):
+    """As fakesnow's function, for comments with a quote in them, too."""
+    return _insert_table_comment_sql(catalog, schema, table, str(comment).replace("'", "''"))
+
+
+fakesnow.info_schema.insert_table_comment_sql = insert_table_comment_sql
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from dp_dagster.ports.outputs.sql.config import SqlConfig
 from dp_dagster.ports.outputs.sql.duckdb_catalog import DuckdbCatalog, catalog_path, ensure_catalog
 from dp_dagster.ports.outputs.sql.endpoint import scheme_of, without_credentials
 from dp_dagster.ports.outputs.sql.postgresql import Postgresql
+from dp_dagster.ports.outputs.sql.snowflake import Snowflake
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["SqlConfig", "SqlOutput", "catalog_path", "ensure_catalog"]
 
 _CATALOG = DuckdbCatalog()
-_SERVERS: dict[str, SqlTarget] = {"postgresql": Postgresql(), "postgres": Postgresql()}
-# Servers that nothing here can write to yet, and the extra that brings each.
-_EXTRAS = {"snowflake": "snowflake"}
+_SERVERS: dict[str, SqlTarget] = {
+    "snowflake": Snowflake(),
+    "postgresql": Postgresql(),
+    "postgres": Postgresql(),
+}
 
 
 class SqlOutput(OutputPort[SqlConfig]):
@@ -50,21 +53,18 @@ class SqlOutput(OutputPort[SqlConfig]):
     def check(self, config: SqlConfig, product_root: Path) -> Iterable[Fault]:
         """An endpoint must name a server that is known, and a view on it."""
         scheme = scheme_of(config.endpoint)
-        if config.endpoint and scheme != "duckdb" and scheme not in {*_SERVERS, *_EXTRAS}:
+        if config.endpoint and scheme != "duckdb" and scheme not in _SERVERS:
             yield Fault(
                 "endpoint",
                 f"{without_credentials(config.endpoint)} names no known SQL server",
                 f"leave it out for the DuckDB catalog, or begin with "
-                f"{', '.join(f'{name}://' for name in (*_EXTRAS, *_SERVERS))}",
+                f"{', '.join(f'{name}://' for name in _SERVERS)}",
             )
         else:
             yield from _target(config).check(config)
 
     def missing(self, config: SqlConfig) -> Missing | None:
         """Servers other than DuckDB are brought by extras."""
-        scheme = scheme_of(config.endpoint)
-        if scheme in _EXTRAS:
-            return Missing(f"a SQL port on {scheme}", _EXTRAS[scheme])
         return _target(config).missing()
 
     def badges(self, config: SqlConfig) -> frozenset[str]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 HIDDEN = "•••"
+_SHORTEST = 4
 
 
 def from_environment(
@@ -42,6 +43,7 @@ def from_environment(
 def without_secrets(text: str, secrets: Iterable[str | None]) -> str:
     """A message with every secret in it made unreadable."""
     for secret in secrets:
-        if secret:
+        # What is shorter is found in any word, and no secret.
+        if secret and len(secret) >= _SHORTEST:
             text = text.replace(secret, HIDDEN)
     return text

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from dp_dagster.access.masks import SHOWN_MOST
 from dp_dagster.errors import StoreError
 from dp_dagster.ports.outputs.sql.loading import Stored
-from dp_dagster.predicates.model import EVERYTHING, Predicate, columns_of
+from dp_dagster.predicates.model import EVERYTHING, Condition, Negation, Predicate, columns_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dp_dagster.access.policy import DatasetGrant, GuardedDataset
     from dp_dagster.access.view import MaskMethod
@@ -126,6 +126,17 @@ def guard_of(
             if method in given
         ]
     return Guard(shown, decided, tuple(rows), tuple(stored), is_decided=True)
+
+
+def conditions_of(predicate: Predicate) -> Iterator[Condition]:
+    """The conditions that a predicate is made of."""
+    if isinstance(predicate, Condition):
+        yield predicate
+    elif isinstance(predicate, Negation):
+        yield from conditions_of(predicate.part)
+    else:
+        for part in predicate.parts:
+            yield from conditions_of(part)
 
 
 def _all_rows_first(rows: Rows) -> bool:

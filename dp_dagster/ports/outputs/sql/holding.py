@@ -29,7 +29,8 @@ class Holding:
         longest_name: Most bytes of a column's name.
         reserved_names: Names of columns that the server keeps to itself, in lower case.
         holds_null_character: Whether texts may hold the character NUL.
-        longest: Most bytes of a text or binary value; ``None`` for more than there ever are.
+        longest: Most bytes of a value of a canonical type; without, more than there ever are.
+        holds_infinite_dates: Whether dates and times may be infinite.
     """
 
     server: str
@@ -39,7 +40,8 @@ class Holding:
     longest_name: int = 255
     reserved_names: frozenset[str] = frozenset()
     holds_null_character: bool = True
-    longest: int | None = None
+    longest: Mapping[str, int] = field(default_factory=dict)
+    holds_infinite_dates: bool = True
 
     def type_of(self, canonical: str) -> str | None:
         """The server's type; ``None`` where there is none."""
@@ -97,20 +99,21 @@ class Holding:
                     f"cast({literal(end)} as {_DUCKDB[column.type]})" for end in self.ranges[column.type]
                 )
                 finite = f"filter (where isfinite({name}))"
+                infinite = "" if self.holds_infinite_dates else f" or isinf({name})"
                 asked.append((column, "range"))
                 questions += [
-                    f"count(*) filter (where isfinite({name}) and {name} not between {low} and {high})",
+                    f"count(*) filter (where isfinite({name}) and {name} not between {low} and {high}{infinite})",
                     f"cast(min({name}) {finite} as varchar)",
                     f"cast(max({name}) {finite} as varchar)",
                 ]
             if column.type == "string" and not self.holds_null_character:
                 asked.append((column, "null character"))
                 questions += [f"count(*) filter (where contains({name}, chr(0)))", "null", "null"]
-            if column.type in {"string", "binary"} and self.longest is not None:
+            if column.type in self.longest:
                 size = f"strlen({name})" if column.type == "string" else f"octet_length({name})"
                 asked.append((column, "length"))
                 questions += [
-                    f"count(*) filter (where {size} > {self.longest})",
+                    f"count(*) filter (where {size} > {self.longest[column.type]})",
                     f"cast(min({size}) as varchar)",
                     f"cast(max({size}) as varchar)",
                 ]
@@ -135,7 +138,7 @@ class Holding:
             elif question == "length":
                 yield (
                     f"{count:,} values of column {column.name} ({column.type}): they have up to {int(high):,} bytes, "
-                    f"and {self.longest:,} are the most"
+                    f"and {self.longest[column.type]:,} are the most"
                 )
             else:
                 yield f"{count:,} values of column {column.name} (string): they hold the character NUL; remove it"

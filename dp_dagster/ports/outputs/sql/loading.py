@@ -40,17 +40,16 @@ class Stored:
 
 @contextmanager
 def batches(
-    snapshot: Snapshot, columns: Sequence[Stored], masks: Masks, *, before_hexadecimal: str = ""
+    snapshot: Snapshot, columns: Sequence[Stored], masks: Masks, *, before_hexadecimal: str | None = None
 ) -> Iterator[Iterator[pa.RecordBatch]]:
     """The rows of a version in the stored columns, in the order of its files; never more than a few batches at a time.
-
-    Dates and times are texts as SQL writes them, binary values are hexadecimal digits.
 
     Args:
         snapshot: The version.
         columns: What is stored.
         masks: Masks values.
-        before_hexadecimal: What the server wants to see in front of the digits.
+        before_hexadecimal: For servers that read texts: dates and times are then as SQL writes them, binary values are
+            hexadecimal digits with this in front of them.
 
     Raises:
         SettingsError: a column is masked by hash, and there is no secret.
@@ -64,7 +63,9 @@ def batches(
     expressions: list[str] = []
     for one in columns:
         if one.method is None:
-            expression = _as_text(quoted(one.column.name, "duckdb"), one.column.type, before_hexadecimal)
+            expression = quoted(one.column.name, "duckdb")
+            if before_hexadecimal is not None:
+                expression = _as_text(expression, one.column.type, before_hexadecimal)
         else:
             expression, values = masks.sql(one.column, one.method, "duckdb")
             parameters += values

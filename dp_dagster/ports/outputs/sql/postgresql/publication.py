@@ -9,6 +9,7 @@ import json
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors
@@ -234,7 +235,7 @@ class _Publisher:
             [
                 snapshot.location.area,
                 snapshot.version,
-                snapshot.files,
+                [PurePath(file).name for file in snapshot.files],
                 self.publication.key,
                 self.guard.filters_rows,
                 [(one.name, one.column.name, one.column.type, one.method) for one in self.guard.stored],

@@ -9,9 +9,9 @@ from psycopg import ClientCursor
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from dp_dagster.contracts.samples import MASK
-from dp_dagster.ports.outputs.sql.guard import ABSENT, CLEAR, STORED_MASKS, Guard, level
+from dp_dagster.ports.outputs.sql.guard import ABSENT, CLEAR, STORED_MASKS, Guard, conditions_of, level
 from dp_dagster.predicates.binding import references_of
-from dp_dagster.predicates.model import EVERYTHING, AllOf, AnyOf, Condition, Negation, Predicate, Reference
+from dp_dagster.predicates.model import EVERYTHING, Predicate, Reference
 from dp_dagster.predicates.sql import to_sql
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Privilege:
 
 def sayable(grant: DatasetGrant, types: dict[str, str]) -> str:
     """Why the server cannot decide a grant; empty where it can."""
-    for condition in _conditions(grant.rows):
+    for condition in conditions_of(grant.rows):
         if references_of(condition) and types[condition.column] not in _PATTERNS:
             names = ", ".join(f"{{{name}}}" for name in sorted(references_of(condition)))
             return f"{names} is compared with {condition.column}, which is a {types[condition.column]}"
@@ -278,21 +278,10 @@ def _fits(value: Composable, kind: str) -> Composable:
     return SQL("true") if pattern is None else SQL("({} ~ {})").format(value, Literal(pattern))
 
 
-def _conditions(predicate: Predicate) -> Iterator[Condition]:
-    if isinstance(predicate, Condition):
-        yield predicate
-    elif isinstance(predicate, Negation):
-        yield from _conditions(predicate.part)
-    else:
-        assert isinstance(predicate, AllOf | AnyOf)
-        for part in predicate.parts:
-            yield from _conditions(part)
-
-
 def _needed(predicate: Predicate, types: dict[str, str]) -> set[tuple[str, str, bool]]:
     """The references of a filter, each as the type that it is compared as, and whether it may be several values."""
     found = set()
-    for condition in _conditions(predicate):
+    for condition in conditions_of(predicate):
         many = isinstance(condition.value, tuple)
         values = condition.value if many else (condition.value,)
         found |= {(one.name, types[condition.column], many) for one in values if isinstance(one, Reference)}

@@ -101,6 +101,7 @@ class Line:
         self.lines = 0
         #: Bytes of answers that go through on each coming line before it is cut; ``None``: all.
         self.cut_after: list[int | None] = []
+        #: Whether a line that is cut stays open, and nothing comes any more.
         self.silent = False
         self._open: list[socket.socket] = []
         threading.Thread(target=self._listen, daemon=True).start()
@@ -132,11 +133,10 @@ class Line:
         carried = 0
         with contextlib.suppress(OSError):
             while data := source.recv(16_384):
-                if self.silent and limit is not None:
-                    continue
-                target.sendall(data)
                 carried += len(data)
-                if limit is not None and carried > limit and not self.silent:
+                if limit is None or carried <= limit:
+                    target.sendall(data)
+                elif not self.silent:
                     break
         for one in (source, target):
             with contextlib.suppress(OSError):

@@ -141,6 +141,19 @@ def test_a_server_that_falls_silent(shop: Shop, landed: Landed) -> None:
     assert len(landed.said) == 1
 
 
+def test_a_line_that_is_dead(shop: Shop, landed: Landed, line: Line) -> None:
+    shop.run(*ROWS)
+    url = str(shop.engine.url.set(port=line.port).render_as_string(hide_password=False))
+    declare(landed, url, timeout=1, batch_rows=1000)
+    landed.land()
+    shop.run("insert into prices select n, n, repeat('x', 100) from generate_series(6, 20000) n")
+    line.cut_after, line.silent = [None, 500_000], True
+    landed.land()
+    assert len(landed.said) == 1
+    assert "no answer in 1 s; trying again" in landed.said[0]
+    assert landed.rows("count(*), count(distinct id)") == [(20000, 20000)]
+
+
 # -- columns that change -------------------------------------------------------------------------------------------
 
 LATER = "insert into prices (id, price) values (6, 60)"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +45,7 @@ class Database:
         self.what = what
         self.secrets = Secrets(what)
         self.engine = self._engine()
+        self._is_silent = False
 
     @property
     def dialect(self) -> str:
@@ -63,6 +67,27 @@ class Database:
                 yield connection
         finally:
             self.engine.dispose()
+
+    @contextmanager
+    def in_time(self, connection: sqlalchemy.Connection) -> Iterator[None]:
+        """Hang up when nothing comes for too long. PostgreSQL ends a slow statement by itself; a line may be dead."""
+        driver: Any = connection.connection.driver_connection
+        if self.dialect != "postgresql" or driver is None:
+            yield
+            return
+
+        def hang_up() -> None:
+            self._is_silent = True
+            with socket.socket(fileno=os.dup(driver.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(self.config.timeout * 1.25 + 0.25, hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def transient(self, error: Exception) -> str | None:
         """Why a failure may pass by itself; ``None`` where it will not."""
@@ -98,6 +123,9 @@ class Database:
         return without_login(self.config.url)
 
     def _said(self, error: Exception) -> str:
+        if self._is_silent:
+            self._is_silent = False
+            return f"no answer in {self.config.timeout:g} s"
         cause = getattr(error, "orig", None) or error
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
         # libpq tells of several addresses of one host, and of each at length.

@@ -264,9 +264,19 @@ class Reader:
 
     def _batches(self, query: Any) -> Iterator[Sequence[Any]]:
         with closing(self._execute(query, yield_per=self.config.batch_rows)) as result:
-            yield from result.partitions()
+            partitions = result.partitions()
+            while True:
+                with self.database.in_time(self.connection):
+                    batch = next(partitions, None)
+                if batch is None:
+                    return
+                yield batch
 
     def _execute(self, query: Any, **options: Any) -> Any:
+        with self.database.in_time(self.connection):
+            return self._executed(query, **options)
+
+    def _executed(self, query: Any, **options: Any) -> Any:
         return (
             self.connection.execution_options(**options).execute(query)
             if options

@@ -132,8 +132,13 @@ def rounds(
     return (time.process_time() - before) / count, max(sent), evaluated
 
 
-def looks(instance: dg.DagsterInstance, products: list[ResolvedProduct], count: int) -> tuple[float, float]:
-    """Processor seconds of a look at all products on average, and the most statements of one product."""
+def looks(
+    instance: dg.DagsterInstance, products: list[ResolvedProduct], count: int
+) -> tuple[float, float, float]:
+    """Processor seconds of a look at all products on average, and the statements of one product.
+
+    The fewest where nothing follows from a look; the most where it also gives a sign of life, which the clock decides.
+    """
     store = AlertStore.of(products[0].settings)
     sent: list[int] = []
     before = time.process_time()
@@ -146,7 +151,7 @@ def looks(instance: dg.DagsterInstance, products: list[ResolvedProduct], count: 
 
                 look_at(product, store, see)
         sent.append(len(seen))
-    return (time.process_time() - before) / count, max(sent) / len(products)
+    return (time.process_time() - before) / count, min(sent) / len(products), max(sent) / len(products)
 
 
 def fill_history(readings: Readings, products: list[ResolvedProduct], rows: int, now: datetime) -> None:
@@ -194,7 +199,7 @@ def watch(root: Path, products: int, count: int, history: int) -> bool:
     settings = made[0].settings
     evaluator = evaluator_for(settings)
     begin = datetime.now(UTC)
-    found: list[tuple[int, float, int, float, float]] = []
+    found: list[tuple[int, float, int, float, float, float]] = []
     with (
         tempfile.TemporaryDirectory(prefix="dagster-") as home,
         dg.instance_for_test(temp_dir=home) as instance,
@@ -210,14 +215,14 @@ def watch(root: Path, products: int, count: int, history: int) -> bool:
             found.append((before, seconds, most, *looks(instance, made, max(count // 5, 3))))
     interval = INTERVAL.total_seconds()
     print(f"{products} products of 5 objectives; {count} rounds, {read} readings in the last of them")
-    for before, seconds, most, looked, asked in found:
+    for before, seconds, most, looked, quiet, asked in found:
         share = seconds / interval + looked / settings.alert_interval
         print(
             f"  {before:>9,} readings before: {seconds:.3f} s of processor a round of objectives, {most} statements; "
-            f"{looked:.3f} s a round of looks, {asked:.1f} statements a product; {share:.2%} of a core"
+            f"{looked:.3f} s a round of looks, {quiet:.0f} to {asked:.0f} statements a product; {share:.2%} of a core"
         )
-    shares = [seconds / interval + looked / settings.alert_interval for _, seconds, _, looked, _ in found]
-    met = max(shares) < SHARE_OF_A_CORE and found[1][2] <= found[0][2] and found[1][4] <= found[0][4] * 1.1
+    shares = [seconds / interval + looked / settings.alert_interval for _, seconds, _, looked, _, _ in found]
+    met = max(shares) < SHARE_OF_A_CORE and found[1][2] <= found[0][2] and found[1][4] <= found[0][4]
     print(
         f"  target: under {SHARE_OF_A_CORE:.0%} of a core, no more statements: {'met' if met else 'MISSED'}\n"
     )

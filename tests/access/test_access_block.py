@@ -176,7 +176,7 @@ def test_the_table_itself_cannot_be_masked(people: People) -> None:
     )
     assert people.problems(text) == [
         "6: output_ports[0].format: delta hands out the table itself, and its readers may not see all of it; "
-        "write parquet, csv or arrow, which are copies"
+        "write parquet, csv or arrow, or give an endpoint, all of which are copies"
     ]
 
 

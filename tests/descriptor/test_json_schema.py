@@ -66,7 +66,7 @@ def test_it_accepts_the_products_of_this_repository(validator, path):
         ({"input_ports": [{"name": "a", "type": "Files", "path": "x", "pth": "y"}]}, "$.input_ports[0]"),
         ({"input_ports": [{"name": "a", "type": "FILES", "path": 5}]}, "$.input_ports[0].path"),
         ({"output_ports": [{"type": "SQL", "auth": "none"}]}, "$.output_ports[0]"),
-        ({"output_ports": [{"type": "FILES", "endpoint": "x"}]}, "$.output_ports[0]"),
+        ({"output_ports": [{"type": "FILES", "format": "x"}]}, "$.output_ports[0].format"),
         ({"output_ports": [{"type": "nats", "refresh": "daily"}]}, "$.output_ports[0]"),
     ],
 )

@@ -45,7 +45,7 @@ def list_products(*, as_json: AsJson = False) -> int:
 
 
 def _row(path: Path, settings: Settings) -> tuple[dict[str, Any], str]:
-    from dp_dagster.cli.published import published_datasets
+    from dp_dagster.cli.published import partitions_of, published_datasets
     from dp_dagster.deprecation import deprecation_notice
     from dp_dagster.descriptor.loading import load_descriptor
     from dp_dagster.descriptor.paths import shown
@@ -64,11 +64,13 @@ def _row(path: Path, settings: Settings) -> tuple[dict[str, Any], str]:
         "older_versions": [],
         "output_ports": [],
         "published": {},
+        "partitions": {},
     }
     try:
         declared = load_descriptor(path).descriptor
     except DescriptorError as error:
         return {**row, "product_id": product_id_at(path)}, str(error)
+    published = published_datasets(settings.storage, declared.product_id, declared.major)
     row |= {
         "product_id": declared.product_id,
         "version": declared.version,
@@ -87,7 +89,14 @@ def _row(path: Path, settings: Settings) -> tuple[dict[str, Any], str]:
             for version in dataset.versions
         ],
         "output_ports": [port.name for port in declared.output_ports],
-        "published": published_datasets(settings.storage, declared.product_id, declared.major),
+        "published": published,
+        "partitions": {
+            dataset.name: cut
+            for dataset in declared.datasets
+            if (
+                cut := partitions_of(declared.partitions, dataset.partitioned_by, published.get(dataset.name))
+            )
+        },
     }
     return row, ""
 
@@ -95,7 +104,8 @@ def _row(path: Path, settings: Settings) -> tuple[dict[str, Any], str]:
 def _lines(row: dict[str, Any]) -> list[tuple[object, ...]]:
     """A line for each dataset, the product told on the first one only."""
     cells: list[tuple[object, ...]] = [
-        (name, *_published(row["published"].get(name))) for name in row["datasets"]
+        (name, *_published(row["published"].get(name), row["partitions"].get(name)))
+        for name in row["datasets"]
     ]
     cells += [
         (f"{one['dataset']}@{one['major']}", "", "", one["deprecated"] or "kept up")
@@ -108,7 +118,11 @@ def _lines(row: dict[str, Any]) -> list[tuple[object, ...]]:
     ]
 
 
-def _published(entry: dict[str, Any] | None) -> tuple[str, str, str]:
+def _published(entry: dict[str, Any] | None, partitions: dict[str, Any] | None) -> tuple[str, str, str]:
     if entry is None:
         return "", "", "never"
-    return str(entry["version"]), f"{entry['rows']:,}", entry["published_at"][:16].replace("T", " ")
+    at = entry["published_at"][:16].replace("T", " ")
+    if partitions is not None:
+        missing = partitions["missing_told"]
+        at += f", up to {partitions['newest_published']}" + (f", missing {missing}" if missing else "")
+    return str(entry["version"]), f"{entry['rows']:,}", at

@@ -26,6 +26,14 @@ def run_product(
     dataset: Annotated[
         str | None, typer.Option(help="Only this dataset, with what leads to it and its ports.")
     ] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY[..KEY]",
+            help="Only this partition, or a range with both ends, whether it changed or not. By default all that are "
+            "due and missing or changed.",
+        ),
+    ] = None,
     all_products: Annotated[
         bool, typer.Option("--all", help="Every product of the project, producers before consumers.")
     ] = False,
@@ -43,10 +51,13 @@ def run_product(
         raise UsageError("name one product, or give --all")
     if dataset is not None and all_products:
         raise UsageError("--dataset goes with one product")
+    if partition is not None and all_products:
+        raise UsageError("--partition goes with one product")
     products, complaints = _products(product)
     for complaint in complaints:
         typer.echo(complaint, err=True)
-    results = _run(products, dataset, acknowledge or [])
+    keys = _partitions(products[0], partition) if partition is not None else None
+    results = _run(products, dataset, acknowledge or [], keys)
     statuses = [status for one in products for status in _statuses(one) if dataset in {None, status.dataset}]
     if as_json:
         _print_json(results, statuses)
@@ -86,8 +97,25 @@ def _products(name: str | None) -> tuple[Sequence[ResolvedProduct], list[str]]:
     return [by_id[product_id] for product_id in order], [str(failure.error) for failure in project.failures]
 
 
+def _partitions(product: ResolvedProduct, text: str) -> tuple[str, ...]:
+    """The keys that ``--partition`` names."""
+    from datetime import UTC, datetime
+
+    from dp_dagster.descriptor.partitions import PartitionsError
+
+    if product.calendar is None:
+        raise UsageError(f"{product.id} has no partitions; leave --partition out")
+    try:
+        return product.calendar.select(text, datetime.now(UTC))
+    except PartitionsError as error:
+        raise UsageError(f"--partition {text} {error}; {error.fix}") from error
+
+
 def _run(
-    products: Sequence[ResolvedProduct], dataset: str | None, acknowledged: Sequence[str]
+    products: Sequence[ResolvedProduct],
+    dataset: str | None,
+    acknowledged: Sequence[str],
+    partitions: Sequence[str] | None,
 ) -> list[RunResult]:
     from dp_dagster.definitions.run import open_instance
     from dp_dagster.definitions.run import run_product as run_one
@@ -99,7 +127,14 @@ def _run(
         for product in products:
             typer.echo(f"{product.id} {product.version}", err=True)
             results.append(
-                run_one(product, instance, lambda line: typer.echo(line, err=True), dataset, acknowledged)
+                run_one(
+                    product,
+                    instance,
+                    lambda line: typer.echo(line, err=True),
+                    dataset,
+                    acknowledged,
+                    partitions=partitions,
+                )
             )
     return results
 

@@ -42,7 +42,7 @@ def show(
 
 
 def _facts(product: ResolvedProduct) -> dict[str, Any]:
-    from dp_dagster.cli.published import published_datasets, published_ports
+    from dp_dagster.cli.published import partitions_of, published_datasets, published_ports
     from dp_dagster.descriptor.paths import shown
 
     declared = product.descriptor
@@ -81,6 +81,7 @@ def _facts(product: ResolvedProduct) -> dict[str, Any]:
                 "max_invalid": one.max_invalid,
                 "contract": _contract(one.contract),
                 "published": versions.get(one.name),
+                "partitions": partitions_of(product.calendar, one.partitioned_by, versions.get(one.name)),
             }
             for one in product.datasets
         ],
@@ -182,6 +183,13 @@ def _print(facts: dict[str, Any]) -> None:
             for one in facts["datasets"]
         ]  # fmt: skip
         out.print(table(("dataset", "key", "rules", "bad rows", "published"), rows))
+    rows = [
+        (one["name"], cut["by"], cut["column"], cut["published"] or "none", cut["newest_due"] or "none",
+         cut["missing_told"] or "none")
+        for one in facts["datasets"] if (cut := one["partitions"])
+    ]  # fmt: skip
+    if rows:
+        out.print(table(("partitions of", "by", "column", "published", "newest due", "missing"), rows))
     rows = [
         (one["name"], rule["id"], rule["asks"], rule["reason"])
         for one in (*facts["input_ports"], *facts["datasets"])

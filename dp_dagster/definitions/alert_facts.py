@@ -19,6 +19,7 @@ from dp_dagster.alerts.conditions import consumers_see, links
 from dp_dagster.alerts.model import PLATFORM, Observation
 from dp_dagster.alerts.watch import Seen
 from dp_dagster.definitions import keys
+from dp_dagster.definitions.freshness import freshness_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -79,7 +80,7 @@ def _freshness(
     ports = {
         keys.port_key(product.id, port.major, port.name): f"v{port.major}/port/{port.name}"
         for port in product.active_ports
-        if port.refresh is not None and port.refresh.freshness_window() is not None
+        if freshness_policy(port) is not None
     }
     found = []
     records = instance.get_freshness_state_records(list(ports))

@@ -15,9 +15,10 @@ from dp_dagster.definitions import keys
 from dp_dagster.definitions.deliveries import delivery_sensor_name
 from dp_dagster.definitions.lag import LAG_CHECK, judge_lag, lag_check_spec
 from dp_dagster.definitions.orphans import reconcile
+from dp_dagster.definitions.partitions import run_for_changed
 from dp_dagster.errors import InputError, OperatorError
 from dp_dagster.pipeline.deliveries import sending_ports
-from dp_dagster.pipeline.lag import input_context, inputs_on_show
+from dp_dagster.pipeline.lag import current_fingerprint, inputs_on_show
 
 if TYPE_CHECKING:
     from dp_dagster.descriptor.refresh import RefreshRate
@@ -51,20 +52,28 @@ def schedules(
         if rate.cron is not None:
             with_cron.setdefault((rate.cron, rate.timezone), rate)
     result = []
-    for number, ((cron, timezone), rate) in enumerate(with_cron.items()):
+    for number, rate in enumerate(with_cron.values()):
         suffix = f"_{number + 1}" if len(with_cron) > 1 else ""
-        result.append(
-            dg.ScheduleDefinition(
-                name=f"{product.id}_schedule{suffix}",
-                job=job,
-                cron_schedule=cron,
-                execution_timezone=timezone,
-                default_status=dg.DefaultScheduleStatus.RUNNING,
-                description=f"Refreshes {product.descriptor.title}: {rate}",
-                tags={"dp/product": product.id},
-            )
-        )
+        result.append(_schedule(product, job, f"{product.id}_schedule{suffix}", rate))
     return result
+
+
+def _schedule(
+    product: ResolvedProduct, job: dg.UnresolvedAssetJobDefinition, name: str, rate: RefreshRate
+) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=name,
+        job=job,
+        cron_schedule=rate.cron or "",
+        execution_timezone=rate.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Refreshes {product.descriptor.title}: {rate}",
+    )
+    def on_tick(_: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        newest, tags = run_for_changed(product)
+        return dg.RunRequest(partition_key=newest, tags={"dp/product": product.id, **tags})
+
+    return on_tick
 
 
 def sensors(product: ResolvedProduct, job: dg.UnresolvedAssetJobDefinition) -> Sequence[dg.SensorDefinition]:
@@ -110,8 +119,10 @@ def _interval_sensor(
         if context.cursor == str(number):
             due = datetime.fromtimestamp((number + 1) * seconds, UTC)
             return dg.SkipReason(f"due again at {due.isoformat()}")
+        newest, tags = run_for_changed(product)
         return dg.SensorResult(
-            run_requests=[dg.RunRequest(run_key=f"{product.id}@{number}")], cursor=str(number)
+            run_requests=[dg.RunRequest(run_key=f"{product.id}@{number}", partition_key=newest, tags=tags)],
+            cursor=str(number),
         )
 
     return on_interval
@@ -140,9 +151,7 @@ def _change_sensor(product: ResolvedProduct, job: dg.UnresolvedAssetJobDefinitio
         waiting = []
         for declared in product.inputs:
             try:
-                found[declared.name] = declared.port.fingerprint(
-                    declared.config, input_context(product, declared)
-                )
+                found[declared.name] = current_fingerprint(product, declared)
             except (InputError, OperatorError) as error:
                 waiting.append(str(error))
         # A port that never showed anything has no lag yet.
@@ -154,19 +163,24 @@ def _change_sensor(product: ResolvedProduct, job: dg.UnresolvedAssetJobDefinitio
                 asset_events=events,
                 cursor=json.dumps({**state, "lag": levels}),
             )
-        if found == state.get("inputs"):
+        # A partition that has become due is new, too, though nothing has changed at the source.
+        due = (product.calendar.newest_due(datetime.now(UTC)) or "") if product.calendar else ""
+        is_due = state.get("due", due) != due
+        state["due"] = due
+        if found == state.get("inputs") and not is_due:
             return dg.SensorResult(
                 skip_reason="nothing new at any input port",
                 asset_events=events,
                 cursor=json.dumps({**state, "lag": levels}),
             )
-        if found == inputs_on_show(product):
+        if found == inputs_on_show(product) and not is_due:
             # Somebody ran the product by hand: its ports show all that there is.
             return dg.SensorResult(
                 skip_reason="the ports show the newest of every input port",
                 asset_events=events,
                 cursor=json.dumps({**state, "inputs": found, "lag": levels}),
             )
+        newest, tags = run_for_changed(product)
         number = int(state.get("number", 0)) + 1
         digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
         before = state.get("inputs") or {}
@@ -175,11 +189,13 @@ def _change_sensor(product: ResolvedProduct, job: dg.UnresolvedAssetJobDefinitio
             # Numbered, since Dagster takes a key only once and an input may return to an earlier state.
             run_requests=[
                 dg.RunRequest(
-                    run_key=f"{product.id}@{number}-{digest}", tags={"dp/changed": ".".join(changed)[:63]}
+                    run_key=f"{product.id}@{number}-{digest}",
+                    partition_key=newest,
+                    tags={"dp/changed": ".".join(changed)[:63], **tags},
                 )
             ],
             asset_events=events,
-            cursor=json.dumps({"inputs": found, "number": number, "lag": levels}),
+            cursor=json.dumps({**state, "inputs": found, "number": number, "lag": levels}),
         )
 
     return on_change

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -24,6 +25,13 @@ def build_definitions(product: ResolvedProduct) -> dg.Definitions:
     Steps run in one process: a Dagster step in a process of its own costs seconds, and the work database of a
     run is opened by one step at a time anyway.
     """
+    with warnings.catch_warnings():
+        # Backfill policies are called beta; that a range is one run is held by a test.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return _definitions(product)
+
+
+def _definitions(product: ResolvedProduct) -> dg.Definitions:
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
         *(input_asset(product, declared) for declared in product.inputs),
         *(_transform(product, transform) for transform in product.transforms),

@@ -8,11 +8,12 @@ from typing import Any
 
 import dagster as dg
 
-from dp_dagster.definitions import describe, keys, results
+from dp_dagster.definitions import describe, keys, partitions, results
 from dp_dagster.definitions.lineage import tell_lineage
 from dp_dagster.definitions.policies import policy_check_result, policy_check_spec
 from dp_dagster.definitions.words import count
 from dp_dagster.definitions.work import begin, plain_failures
+from dp_dagster.descriptor.partitions import told
 from dp_dagster.errors import PolicyError
 from dp_dagster.pipeline import PublicationOutcome, publish_dataset
 from dp_dagster.policies import PolicyReport
@@ -28,10 +29,12 @@ def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.Asse
     """
     key = keys.dataset_key(product.id, dataset.major, dataset.name)
     quarantine = keys.quarantine_key(product.id, dataset.major, dataset.name)
+    cut = partitions.partitions_definition(product) if dataset.partitioned_by else None
     common: dict[str, Any] = {
         "group_name": product.id,
         "owners": describe.owners(product),
         "skippable": True,
+        "partitions_def": cut,
         # A dataset that this one refers to is published first, so that its newest rows are looked up.
         "deps": [
             keys.relation_key(product, dataset.source),
@@ -74,6 +77,7 @@ def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.Asse
         name=keys.step_name(product.id, f"v{dataset.major}", "dataset", dataset.name),
         specs=specs,
         check_specs=[*results.check_specs(key, dataset.contract), policy_check_spec(key)],
+        backfill_policy=partitions.backfill_policy(cut),
     )
     def publish(context: dg.AssetExecutionContext) -> Iterator[Any]:
         with plain_failures(context):
@@ -88,9 +92,18 @@ def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.Asse
             if outcome.warning:
                 context.log.warning("%s", outcome.warning)
             lineage = tell_lineage(context, product, dataset, outcome, started)
-            yield from _events(product, dataset, outcome, lineage)
+            yield from partitions.told(context, _events(product, dataset, outcome, lineage))
 
     return publish
+
+
+def _made(outcome: PublicationOutcome) -> dict[str, dict[str, Any]]:
+    """Metadata of the partitions that were made."""
+    there = outcome.snapshot.partitions if outcome.snapshot is not None else {}
+    return {
+        one: {"dagster/partition_row_count": there[one].rows, "made from": there[one].made_from}
+        for one in outcome.partitions
+    }
 
 
 def _events(
@@ -104,15 +117,18 @@ def _events(
         policy_check_result(key, outcome.policies),
     ]
     if outcome.quarantined_rows:
-        yield dg.MaterializeResult(
+        aside: dg.MaterializeResult[Any] = dg.MaterializeResult(
             asset_key=quarantine,
             metadata={
                 "rows of this candidate": outcome.quarantined_rows,
                 "truncated": outcome.quarantine_truncated,
-                "verdict id": verdict.id,
+                "verdict id": verdict.id if verdict is not None else "",
             },
         )
-    if outcome.snapshot is None:
+        # Which partitions the rows came with is not told apart there.
+        kept: dict[str, dict[str, Any]] = {one: {} for one in outcome.partitions}
+        yield partitions.Made(aside, kept) if dataset.partitioned_by else aside
+    if outcome.snapshot is None and verdict is not None:
         yield from checks
         serving = (
             f"consumers keep version {outcome.serving.version}"
@@ -126,20 +142,36 @@ def _events(
             allow_retries=False,
         )
     snapshot = outcome.snapshot
-    yield dg.MaterializeResult(
+    if snapshot is None:
+        raise AssertionError("only a verdict holds a version")
+    told_verdict: dict[str, Any] = {}
+    if verdict is not None:
+        told_verdict = {
+            "verdict": dg.MetadataValue.md(describe.verdict_markdown(verdict, dataset.contract)),
+            "verdict id": verdict.id,
+        }
+    if outcome.partitions:
+        told_verdict["partitions"] = told(outcome.partitions, product.calendar)
+    published = "unchanged since" if outcome.unchanged else "published as"
+    result: dg.MaterializeResult[Any] = dg.MaterializeResult(
         asset_key=key,
         data_version=dg.DataVersion(str(snapshot.version)),
         metadata={
             "version": snapshot.version,
             "dagster/row_count": snapshot.rows,
-            "verdict": dg.MetadataValue.md(describe.verdict_markdown(verdict, dataset.contract)),
-            "verdict id": verdict.id,
+            **told_verdict,
+            **({"unchanged": True} if outcome.unchanged else {}),
             "quarantined rows": outcome.quarantined_rows,
-            "summary": f"{count(snapshot.rows)} rows published as version {snapshot.version}",
+            "summary": f"{count(snapshot.rows)} rows {published} version {snapshot.version}",
             "made from": dg.MetadataValue.json(json.loads(snapshot.metadata.get("dp.upstream", "{}"))),
             "code version": snapshot.metadata.get("dp.code_version", ""),
             "dagster/uri": snapshot.location.uri,
             **lineage,
         },
         check_results=list(checks),
+    )
+    yield (
+        partitions.Made(result, _made(outcome), tuple(snapshot.partitions))
+        if dataset.partitioned_by
+        else result
     )

@@ -7,9 +7,10 @@ from typing import Any
 
 import dagster as dg
 
-from dp_dagster.definitions import describe, keys, results
+from dp_dagster.definitions import describe, keys, partitions, results
 from dp_dagster.definitions.work import begin, plain_failures
 from dp_dagster.deprecation import upstream_notice
+from dp_dagster.descriptor.partitions import told
 from dp_dagster.pipeline import Session
 from dp_dagster.pipeline.inputs import land_input
 from dp_dagster.pipeline.landing import InputOutcome
@@ -28,9 +29,11 @@ def input_asset(product: ResolvedProduct, declared: ResolvedInput) -> dg.AssetsD
     }
     if declared.contract is not None:
         metadata["dagster/column_schema"] = describe.column_schema(declared.contract)
+    cut = partitions.of_asset(product, declared.name)
     spec = dg.AssetSpec(
         key,
         skippable=True,
+        partitions_def=cut,
         deps=[keys.upstream_key(upstream)] if upstream is not None else [],
         description=_description(product, declared),
         group_name=product.id,
@@ -44,12 +47,13 @@ def input_asset(product: ResolvedProduct, declared: ResolvedInput) -> dg.AssetsD
         name=keys.step_name(product.id, "input", declared.name),
         specs=[spec],
         check_specs=results.check_specs(key, declared.contract) if declared.contract else None,
+        backfill_policy=partitions.backfill_policy(cut),
     )
     def land(context: dg.AssetExecutionContext) -> Iterator[Any]:
         with plain_failures(context):
             session = begin(context, product)
             outcome = land_input(session, declared.name)
-            yield from _events(session, declared, key, outcome)
+            yield from partitions.told(context, _events(session, declared, key, outcome))
 
     return land
 
@@ -73,6 +77,8 @@ def _events(
         "provenance": dg.MetadataValue.json(json.loads(json.dumps(pinned.provenance))),
         "unchanged": outcome.unchanged,
     }
+    if outcome.partitions:
+        metadata["partitions"] = told(outcome.partitions, session.product.calendar)
     if pinned.rows is not None:
         metadata["dagster/row_count"] = pinned.rows
     if outcome.rows_read is not None:
@@ -87,12 +93,14 @@ def _events(
     version = pinned.version if pinned.version is not None else pinned.provenance.get("fingerprint", "")
     if pinned.version is not None:
         metadata["version"] = pinned.version
-    yield dg.MaterializeResult(
+    result: dg.MaterializeResult[Any] = dg.MaterializeResult(
         asset_key=key,
         metadata=metadata,
         data_version=dg.DataVersion(str(version)),
         check_results=checks,
     )
+    made: dict[str, dict[str, Any]] = {one: {} for one in outcome.partitions}
+    yield partitions.Made(result, made, tuple(pinned.partitions)) if declared.is_partitioned else result
 
 
 def _description(product: ResolvedProduct, declared: ResolvedInput) -> str:

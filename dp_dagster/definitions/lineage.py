@@ -80,7 +80,8 @@ def tell_lineage(
         context.log.warning("lineage of %s is not known: %s", product.id, error)
         return not_known(error)
     metadata = lineage_metadata(lineage, key)
-    if product.settings.openlineage is not None:
+    # Where no partition had changed, nothing was read, judged or written that could be told.
+    if product.settings.openlineage is not None and outcome.verdict is not None and not outcome.unchanged:
         try:
             audited = Audited(
                 product=product,

@@ -52,7 +52,7 @@ def port_asset(product: ResolvedProduct, port: ResolvedOutput) -> dg.AssetsDefin
             ),
         },
         kinds=set(port.port.badges(port.config)),
-        freshness_policy=freshness_policy(port.refresh),
+        freshness_policy=freshness_policy(port),
         metadata={
             "dagster/column_schema": describe.column_schema(port.dataset.contract),
             "dagster/table_name": f"{product.id}.v{port.major}.{port.name}",

@@ -26,6 +26,7 @@ class ProgressHandler(logging.Handler):
         super().__init__(logging.DEBUG)
         self._say = say
         self._started: dict[str, float] = {}
+        self._said: set[tuple[str, str]] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say what an event means for the person who waits."""
@@ -47,6 +48,8 @@ class ProgressHandler(logging.Handler):
             self._started[step] = time.monotonic()
         elif kind == "ASSET_MATERIALIZATION":
             materialization = event.event_specific_data.materialization
+            if self._is_told_already(materialization, step):
+                return
             self._say(f"  ✓ {materialization.asset_key.to_user_string()}{self._facts(materialization, step)}")
             self._differences(materialization.metadata)
         elif kind == "ASSET_OBSERVATION":
@@ -62,9 +65,21 @@ class ProgressHandler(logging.Handler):
         if "differs" in metadata:
             self._say(f"    differs: {metadata['differs'].value}")
 
+    def _is_told_already(self, materialization: dg.AssetMaterialization, step: str) -> bool:
+        """One line for all partitions of an asset: Dagster has an event for each."""
+        if materialization.partition is None:
+            return False
+        about = (step, materialization.asset_key.to_user_string())
+        if about in self._said:
+            return True
+        self._said.add(about)
+        return False
+
     def _facts(self, materialization: dg.AssetMaterialization, step: str) -> str:
         metadata = materialization.metadata
         facts = []
+        if "partitions" in metadata:
+            facts.append(str(metadata["partitions"].value))
         if "version" in metadata:
             facts.append(f"version {metadata['version'].value}")
         if "dagster/row_count" in metadata:

@@ -19,6 +19,7 @@ from dp_dagster.definitions import automation, keys
 from dp_dagster.definitions.actors import ACTOR_TAG
 from dp_dagster.definitions.build import build_definitions
 from dp_dagster.definitions.orphans import hold_run, reconcile, release_run
+from dp_dagster.definitions.partitions import run_tags
 from dp_dagster.definitions.progress import progress_logger
 from dp_dagster.definitions.work import ACKNOWLEDGED_TAG, EXIT_CODE
 from dp_dagster.errors import OperatorError
@@ -68,6 +69,8 @@ def run_product(
     say: Callable[[str], None],
     dataset: str | None = None,
     acknowledged: Sequence[str] = (),
+    *,
+    partitions: Sequence[str] | None = None,
 ) -> RunResult:
     """Refresh a product, or one of its datasets with all that leads to it and all of its ports.
 
@@ -77,6 +80,7 @@ def run_product(
         say: Takes lines of progress.
         dataset: Only this dataset.
         acknowledged: Consumers that agreed to a change of contract that breaks them.
+        partitions: Keys of a range of partitions, in order; by default all that are due and missing or changed.
 
     Raises:
         UsageError: the product has no such dataset.
@@ -106,6 +110,7 @@ def run_product(
                     "dp/product": product.id,
                     ACTOR_TAG: os_user(),
                     **({ACKNOWLEDGED_TAG: ",".join(acknowledged)} if acknowledged else {}),
+                    **run_tags(product, partitions),
                 },
             )
     finally:

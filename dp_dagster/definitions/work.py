@@ -11,6 +11,7 @@ import dagster as dg
 
 from dp_dagster.definitions.actors import actor_of
 from dp_dagster.definitions.orphans import hold_run, reconcile
+from dp_dagster.definitions.partitions import asked
 from dp_dagster.errors import AuthorError, DataProductError, RetryableError
 from dp_dagster.pipeline import Session
 
@@ -53,6 +54,7 @@ def begin(context: dg.AssetExecutionContext, product: ResolvedProduct) -> Sessio
         actor=actor_of(context.run.tags),
         started=_started(context),
         say=context.log.info,
+        partitions=asked(product, context.run.tags),
     )
 
 

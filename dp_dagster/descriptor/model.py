@@ -26,6 +26,7 @@ from dp_dagster.descriptor.values import (  # noqa: TC001 - pydantic reads annot
     MaskMethods,
     Objectives,
     OpenMapping,
+    Partitions,
     ProductId,
     Refresh,
     Share,
@@ -105,6 +106,11 @@ class InputPort(_KindModel):
     quarantine: Quarantine | None = Field(
         default=None, description="Without it, one row that breaks the contract holds all that comes in."
     )
+    partitioned_by: Text | None = Field(
+        default=None,
+        description="The date or timestamp column that says which of the product's `partitions` a row belongs to. The "
+        "path of files may name the partition instead: `orders/{partition}.csv`.",
+    )
 
 
 class Transform(_KindModel):
@@ -165,6 +171,11 @@ class _Promise(Model):
         default=None, description="Without it, one bad row holds the whole version."
     )
     deprecated: Deprecation | None = Field(default=None, description="Until when it is published.")
+    partitioned_by: Text | None = Field(
+        default=None,
+        description="The date or timestamp column by which it is cut into the product's `partitions`: each is made, "
+        "judged and replaced by itself.",
+    )
 
 
 class DatasetVersion(_Promise):
@@ -230,6 +241,11 @@ class Descriptor(Model):
     tags: Tags = Field(default_factory=dict, description="Labels, text to text.")
     support: Support | None = Field(default=None, description="Where consumers ask.")
     refresh_rate: Refresh | None = Field(default=None, description="Default rate of all ports.")
+    partitions: Partitions | None = Field(
+        default=None,
+        description="The stretches of time that inputs and datasets with `partitioned_by` are cut into: "
+        "`{by: month, start: 2026-01-01}`; see docs/partitions.md.",
+    )
     sla: Objectives | None = Field(default=None, description="Default objectives of all output ports.")
     alerts: Alerts | None = Field(
         default=None,

@@ -13,6 +13,8 @@ from pydantic_core import PydanticCustomError
 from dp_dagster.descriptor.dialects import API_VERSION
 from dp_dagster.descriptor.names import ID_PATTERN, MAX_LENGTH, VERSION_PATTERN, id_fault
 from dp_dagster.descriptor.objectives import ObjectiveError, objectives_schema, read_objectives
+from dp_dagster.descriptor.partitions import Calendar, PartitionsError
+from dp_dagster.descriptor.partitions import parse as parse_partitions
 from dp_dagster.descriptor.refresh import REAL_TIME, SHORT_FORMS, RefreshRate, RefreshRateError, parse
 from dp_dagster.settings import Masks
 
@@ -43,6 +45,14 @@ def _refresh_rate(value: Any) -> RefreshRate:
     try:
         return parse(value)
     except RefreshRateError as error:
+        raise fault(str(error), error.fix, (error.key,) if error.key else ()) from error
+
+
+def _partitions(value: Any) -> Calendar:
+    """Partitions of time."""
+    try:
+        return parse_partitions(value)
+    except PartitionsError as error:
         raise fault(str(error), error.fix, (error.key,) if error.key else ()) from error
 
 
@@ -178,6 +188,26 @@ _REFRESH_SCHEMA = {
         },
     ]
 }
+_PARTITIONS_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["by", "start"],
+    "properties": {
+        "by": {"enum": ["hour", "day", "week", "month"], "description": "How long each partition is."},
+        "start": {
+            "type": "string",
+            "description": "First day of the first partition: `2026-01-01`. Weeks begin on Monday.",
+        },
+        "end": {
+            "type": "string",
+            "description": "Day after the last partition. By default they go on.",
+        },
+        "timezone": {
+            "type": "string",
+            "description": "IANA name of the zone on whose clocks partitions begin; default UTC, and for hours always.",
+        },
+    },
+}
 _SHARE_SCHEMA = {
     "anyOf": [
         {"type": "string", "pattern": "^[0-9.]+(\\s*%)?$|\\$\\{"},
@@ -244,3 +274,4 @@ MaskMethods = Annotated[
 OpenMapping = Annotated[Any, AfterValidator(_open), WithJsonSchema({"type": ["object", "array"]})]
 Refresh = Annotated[InstanceOf[RefreshRate], BeforeValidator(_refresh_rate), WithJsonSchema(_REFRESH_SCHEMA)]
 Share = Annotated[InstanceOf[Fraction], BeforeValidator(_share), WithJsonSchema(_SHARE_SCHEMA)]
+Partitions = Annotated[InstanceOf[Calendar], BeforeValidator(_partitions), WithJsonSchema(_PARTITIONS_SCHEMA)]

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dp_dagster.engines import duckdb as duckdb_engine
+from dp_dagster.errors import InputError
 from dp_dagster.folder import code_version
 from dp_dagster.pipeline.gates import pass_gates
 from dp_dagster.pipeline.inputs import inputs_still_the_same
+from dp_dagster.pipeline.partitions import available_partitions, check_within, is_behind, upstream_of
 from dp_dagster.pipeline.publication import Publisher
-from dp_dagster.pipeline.relations import provide, upstream
+from dp_dagster.pipeline.relations import provide
+from dp_dagster.pipeline.selection import Parts, Selection, select
+from dp_dagster.pipeline.session import verdict_on
 from dp_dagster.storage.contracts import keep_contract
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from dp_dagster.contracts.verdict import Verdict
@@ -32,23 +36,27 @@ class PublicationOutcome:
 
     Attributes:
         dataset: Its name.
-        verdict: Of its contract.
+        verdict: Of its contract; ``None`` where nothing was judged and that of the version is lost.
         snapshot: The published version; ``None`` when the candidate was held.
         serving: The version that consumers see now; ``None`` while nothing was ever published.
         quarantined_rows: Rows of this candidate that went to quarantine.
         quarantine_truncated: Whether more rows failed than were kept.
         policies: What the policies say of the dataset, its ports and the product.
         warning: What the author should know, though it was published: it is past its sunset, say.
+        partitions: Keys of the partitions that were made, where it has any.
+        unchanged: There was none to make; the version that was there stays.
     """
 
     dataset: str
-    verdict: Verdict
+    verdict: Verdict | None
     snapshot: Snapshot | None
     serving: Snapshot | None
     quarantined_rows: int
     quarantine_truncated: bool
     policies: PolicyReport
     warning: str | None = None
+    partitions: tuple[str, ...] = ()
+    unchanged: bool = False
 
 
 def dataset_table_of(session: Session, dataset: ResolvedDataset) -> Table:
@@ -90,15 +98,12 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
     keep_contract(session.settings.storage, session.product.id, dataset.contract)
     table = dataset_table_of(session, dataset)
 
+    what = f"{session.product.id}/v{dataset.major}/dataset/{dataset.name}"
+
     def write(path: Path) -> None:
         with session.connection() as connection:
             provide(session, connection, dataset.source)
-            duckdb_engine.write_parquet(
-                connection.table(dataset.source),
-                path,
-                f"{session.product.id}/v{dataset.major}/dataset/{dataset.name}",
-                dataset.sort_by,
-            )
+            duckdb_engine.write_parquet(connection.table(dataset.source), path, what, dataset.sort_by)
 
     referred = _referred(session, dataset)
     publication = Publisher(
@@ -106,7 +111,7 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
         table,
         f"v{dataset.major}/dataset/{dataset.name}",
         write=write,
-        upstream=lambda: upstream(session, [dataset.source]),
+        upstream=lambda: upstream_of(session, table, [dataset.source]),
         contract=dataset.contract,
         quarantine=quarantine_table_of(session, dataset),
         max_invalid=dataset.max_invalid,
@@ -114,19 +119,51 @@ def publish_dataset(session: Session, name: str) -> PublicationOutcome:
         metadata=_metadata(session, referred),
         others={called: snapshot.files for called, snapshot in referred.items()},
         before_commit=lambda: inputs_still_the_same(session, dataset.source),
+        parts=_parts(session, dataset, table, write, what),
     ).publish()
-    if publication.verdict is None:
+    verdict = publication.verdict
+    if publication.unchanged:
+        if publication.snapshot is None:
+            raise InputError(
+                f"{what}: none of the partitions that are due can be made yet; its inputs have none"
+            )
+        verdict = verdict_on(table, publication.snapshot)
+    elif verdict is None:
         raise AssertionError("a dataset always has a contract, so its candidate always has a verdict")
     return PublicationOutcome(
         dataset=name,
-        verdict=publication.verdict,
+        verdict=verdict,
         snapshot=publication.snapshot,
         serving=publication.snapshot or table.newest(),
         quarantined_rows=publication.quarantined_rows,
         quarantine_truncated=publication.quarantine_truncated,
         policies=policies,
         warning=warning,
+        partitions=publication.partitions,
+        unchanged=publication.unchanged,
     )
+
+
+def _parts(
+    session: Session, dataset: ResolvedDataset, table: Table, write: Callable[[Path], None], what: str
+) -> Parts | None:
+    """How a dataset with partitions is written; ``None`` for one without."""
+    column = dataset.partitioned_by
+    if column is None:
+        return None
+    is_secret = column in dataset.contract.classified
+
+    def write_partition(key: str, path: Path) -> None:
+        with session.partition(key):
+            write(path)
+        check_within(session, path, key, column, what, is_secret=is_secret)
+
+    def selected() -> Selection:
+        available = available_partitions(session, [dataset.source], dataset_code_version(session, dataset))
+        again = is_behind(session, table, [dataset.source])
+        return select(session, table, available, what, again=again)
+
+    return Parts(selected, write_partition, column)
 
 
 def _referred(session: Session, dataset: ResolvedDataset) -> dict[str, Snapshot]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dp_dagster.contracts.audit import judge
 from dp_dagster.errors import ContractViolationError, InputError
 from dp_dagster.pipeline.landing import InputOutcome, Lander
+from dp_dagster.pipeline.partitioned_inputs import land_partitions
 
 if TYPE_CHECKING:
     from dp_dagster.contracts.model import Contract, Rule
@@ -30,6 +31,8 @@ def land_input(session: Session, name: str) -> InputOutcome:
     declared = session.product.input(name)
     register_as_consumer(session, declared)
     if declared.port.lands(declared.config, audited=declared.contract is not None):
+        if declared.is_partitioned:
+            return land_partitions(session, declared)
         return Lander(session, declared).land()
     return _pin_in_place(session, declared)
 

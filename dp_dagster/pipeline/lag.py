@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dp_dagster.pipeline.landing import state_of
+from dp_dagster.pipeline.partitioned_inputs import fingerprint_of, fingerprints_of
 from dp_dagster.ports.base import InputContext
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def measure_lag(product: ResolvedProduct, port: ResolvedOutput) -> Lag:
     behind = []
     for declared in watched_inputs(product, port):
         context = input_context(product, declared)
-        since = declared.port.available_since(declared.config, context, shown.get(declared.name))
+        since = available_since(product, declared, context, shown.get(declared.name))
         if since is not None:
             behind.append(declared.port.location(declared.config))
             oldest = since if oldest is None else min(oldest, since)
@@ -38,6 +39,40 @@ def measure_lag(product: ResolvedProduct, port: ResolvedOutput) -> Lag:
         return Lag(timedelta(0), (), "shows the newest of everything that it reads")
     duration = max(datetime.now(UTC) - oldest, timedelta(0))
     return Lag(duration, tuple(behind), f"behind {', '.join(behind)} for {duration}")
+
+
+def current_fingerprint(product: ResolvedProduct, declared: ResolvedInput) -> str:
+    """The fingerprint of what an input port has to read now, all partitions that are due included.
+
+    Raises:
+        InputError: there is nothing to read.
+    """
+    due = product.calendar.due(datetime.now(UTC)) if product.calendar else ()
+    return fingerprint_of(declared, input_context(product, declared), due, product.calendar)
+
+
+def available_since(
+    product: ResolvedProduct, declared: ResolvedInput, context: InputContext, shown: str | None
+) -> datetime | None:
+    """When something newer than what is shown became available; see ``InputPort.available_since``."""
+    calendar = product.calendar
+    if not declared.names_partition or calendar is None:
+        return declared.port.available_since(declared.config, context, shown)
+    due = calendar.due(datetime.now(UTC))
+    if shown == fingerprint_of(declared, context, due, calendar):
+        return None
+    # Which partitions are shown is not told apart here: the newest change of any of them counts.
+    found = [
+        since
+        for key in fingerprints_of(declared, context, due, calendar)
+        if (
+            since := declared.port.available_since(
+                declared.port.of_partition(declared.config, key, calendar.local_window(key)[0]), context, None
+            )
+        )
+        is not None
+    ]
+    return max(found, default=None)
 
 
 def input_context(product: ResolvedProduct, declared: ResolvedInput) -> InputContext:

@@ -48,6 +48,7 @@ class InputOutcome:
         rows_read: Rows that the source gave, where they were added or merged.
         changes: How the source's columns have changed since the version before, in words.
         quarantined_rows: Rows that were set aside.
+        partitions: Keys of the partitions that were landed, where it has any.
     """
 
     name: str
@@ -57,6 +58,7 @@ class InputOutcome:
     rows_read: int | None = None
     changes: tuple[str, ...] = ()
     quarantined_rows: int = 0
+    partitions: tuple[str, ...] = ()
 
 
 class _NothingNewError(Exception):

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from dp_dagster.ports.base import Pinned
+from dp_dagster.ports.base import Pinned, PinnedPartition
 
 
 class Pins:
@@ -27,7 +27,11 @@ class Pins:
             content = json.loads(self._file(name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        return Pinned(**{**content, "files": tuple(content["files"])})
+        partitions = {
+            key: PinnedPartition(tuple(one["files"]), one["made_from"])
+            for key, one in content["partitions"].items()
+        }
+        return Pinned(**{**content, "files": tuple(content["files"]), "partitions": partitions})
 
     def put(self, name: str, pinned: Pinned, *, replace: bool = False) -> Pinned:
         """Pin a version, and give what is pinned from now on.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dp_dagster.access.masks import masked_column
 from dp_dagster.deprecation import deprecation_notice
+from dp_dagster.descriptor.partitions import told
 from dp_dagster.errors import AuthorError
 from dp_dagster.pipeline.copies import copied
 from dp_dagster.pipeline.datasets import dataset_table_of
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dp_dagster.access.policy import GuardedDataset
     from dp_dagster.access.view import DatasetView
     from dp_dagster.contracts.model import Column, Contract
+    from dp_dagster.descriptor.partitions import Calendar
     from dp_dagster.pipeline.session import Session
     from dp_dagster.resolve import ResolvedOutput
     from dp_dagster.storage import Snapshot
@@ -90,6 +92,7 @@ def project_port(session: Session, name: str) -> ProjectionOutcome:
         raise AuthorError(f"{session.product.id}: output port {name} is {port.state}: {port.reason}")
     kind, config = port.port, port.config
     address = kind.address(config, context)
+    calendar = session.product.calendar
     table = dataset_table_of(session, port.dataset)
     if not table.exists():
         return ProjectionOutcome(name, None, changed=False, address=address)
@@ -105,10 +108,10 @@ def project_port(session: Session, name: str) -> ProjectionOutcome:
             return manifest
         before = manifest.port(port.major, port.name)
         shown = copied(session, port, snapshot)
-        entry = _entry(port, context, shown, address, before)
+        entry = _entry(port, context, shown, address, before, calendar)
         projected = kind.project(config, context, shown, _with_port(session, manifest, port, entry))
-        told = {"differs": list(projected.differs)} if projected.differs else {}
-        return _with_port(session, manifest, port, replace(entry, metadata=told))
+        facts = {"differs": list(projected.differs)} if projected.differs else {}
+        return _with_port(session, manifest, port, replace(entry, metadata=facts))
 
     update_manifest(
         session.settings.storage,
@@ -146,8 +149,13 @@ def project_port(session: Session, name: str) -> ProjectionOutcome:
     return ProjectionOutcome(name, snapshot, changed, projected.address, metadata)
 
 
-def _entry(
-    port: ResolvedOutput, context: OutputContext, snapshot: Snapshot, address: str, before: PortEntry | None
+def _entry(  # noqa: PLR0917 what an entry is made of
+    port: ResolvedOutput,
+    context: OutputContext,
+    snapshot: Snapshot,
+    address: str,
+    before: PortEntry | None,
+    calendar: Calendar | None,
 ) -> PortEntry:
     from dp_dagster.storage.manifest import PortEntry, relative_to
 
@@ -171,6 +179,7 @@ def _entry(
         deprecated=deprecated,
         # Once said, it stays: a new note or sunset is no new deprecation.
         deprecated_since=((before.deprecated_since if before else None) or now) if deprecated else None,
+        partitions=told(snapshot.partitions, calendar),
     )
 
 

@@ -12,9 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.contracts.audit import judge
-from dp_dagster.errors import DataProductError
+from dp_dagster.contracts.beside import Beside
+from dp_dagster.descriptor.partitions import told
+from dp_dagster.errors import DataProductError, PublicationRefusedError
 from dp_dagster.pipeline.quarantine import HELD_ROWS_KEPT, put_aside
 from dp_dagster.storage.mirror import make_room
+from dp_dagster.storage.partitions import key_of, partition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,33 +26,44 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from dp_dagster.contracts.beside import Beside
     from dp_dagster.contracts.evaluate import Evaluation
     from dp_dagster.contracts.model import Contract
     from dp_dagster.contracts.verdict import Verdict
+    from dp_dagster.pipeline.selection import Parts
     from dp_dagster.pipeline.session import Session
-    from dp_dagster.storage import Candidate, Snapshot, Table
+    from dp_dagster.storage import Candidate, Draft, Snapshot, Table
+
+
+def nothing(_: Path) -> None:
+    """Writes nothing: stands where a table is written partition by partition."""
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What came of a candidate: its verdict, and the version that it became unless it was held."""
+    """What came of a candidate: its verdict, and the version that it became unless it was held.
+
+    ``partitions`` are the keys that it holds. With ``unchanged`` there was none to make: nothing was written or judged,
+    and ``snapshot`` is the version that was there.
+    """
 
     verdict: Verdict | None
     snapshot: Snapshot | None
     quarantined_rows: int = 0
     quarantine_truncated: bool = False
+    partitions: tuple[str, ...] = ()
+    unchanged: bool = False
 
 
 @dataclass(frozen=True)
 class Publisher:
-    """Publishes one full version of a table, under the table's lock.
+    """Publishes one version of a table, under the table's lock: all of it, or some of its partitions.
 
     Attributes:
         session: The run.
         table: Where the rows go.
         subject: The asset, for messages and records: ``v1/dataset/customers``.
-        write: Writes the rows into the Parquet file that it is given.
+        write: Writes the rows into the Parquet file that it is given; not asked where there are ``parts``.
+        parts: How a table with partitions is written.
         upstream: What the rows were made from; asked when they have been written.
         contract: What must hold; without one, whatever was written is published.
         quarantine: Where failing rows go.
@@ -66,8 +80,8 @@ class Publisher:
     session: Session
     table: Table
     subject: str
-    write: Callable[[Path], None]
     upstream: Callable[[], Mapping[str, Any]]
+    write: Callable[[Path], None] = nothing
     contract: Contract | None = None
     quarantine: Table | None = None
     max_invalid: Fraction | None = None
@@ -77,6 +91,7 @@ class Publisher:
     before_commit: Callable[[], None] = lambda: None
     known_when_written: Callable[[], Mapping[str, str]] = dict
     added_to: Callable[[], Snapshot | None] = lambda: None
+    parts: Parts | None = None
 
     def publish(self) -> Publication:
         """Write, audit and publish.
@@ -95,13 +110,44 @@ class Publisher:
                 self.session.record("cleaned", self.subject, files=len(cleaned))
             settings = self.session.settings
             make_room(settings.storage, settings.bucket_room, settings.candidate_grace)
-            candidate = self._written(self.write)
-            with self._abandoned_on_error(candidate):
-                commit = self._commit_metadata()
-                if self.contract is None:
-                    self.before_commit()
-                    return Publication(None, self.table.publish(candidate, None, commit, contract_hash=None))
-                return self._audit_and_publish(candidate, self.contract, commit)
+            if self.parts is None:
+                candidate = self._written(lambda draft: self.write(draft.new_file()))
+                return self._publish(candidate, self._beside())
+            return self._publish_parts(self.parts)
+
+    def _publish_parts(self, parts: Parts) -> Publication:
+        selection = parts.select()
+        if not selection.chosen:
+            return Publication(None, self.table.newest(), unchanged=True)
+        if selection.replaces is not None and self.contract is not None:
+            self._check_contract(self.contract)
+
+        def write(draft: Draft) -> None:
+            for key, made_from in sorted(selection.chosen.items()):
+                parts.write(key, draft.new_file(key, made_from))
+
+        candidate = self._written(write, selection.replaces)
+        beside = Beside(selection.stays, apart_by=parts.column)
+        return replace(self._publish(candidate, beside), partitions=tuple(sorted(selection.chosen)))
+
+    def _check_contract(self, contract: Contract) -> None:
+        """What stays was judged by the contract in force: otherwise nobody knows whether it keeps it."""
+        newest = self.table.newest()
+        if newest is not None and newest.metadata.get("dp.contract_hash") != contract.hash:
+            raise PublicationRefusedError(
+                f"{self.session.product.id}/{self.subject}: the contract has changed since the other partitions were "
+                f"published; publish all of them: dp run {self.session.product.id}"
+            )
+
+    def _publish(self, candidate: Candidate, beside: Beside) -> Publication:
+        with self._abandoned_on_error(candidate):
+            commit = self._commit_metadata(candidate)
+            if self.contract is None:
+                self.before_commit()
+                return Publication(None, self.table.publish(candidate, None, commit, contract_hash=None))
+            if beside.files:
+                self.table.check_fits(candidate)
+            return self._audit_and_publish(candidate, self.contract, commit, beside)
 
     def _make_good_evidence(self) -> None:
         """Put a publication on record whose process died between the commit and the record of it."""
@@ -136,10 +182,10 @@ class Publisher:
                 self.table.discard(candidate)
             raise
 
-    def _written(self, write: Callable[[Path], None]) -> Candidate:
-        draft = self.table.draft(self.session.run_id)
+    def _written(self, write: Callable[[Draft], None], replaces: Sequence[str] | None = None) -> Candidate:
+        draft = self.table.draft(self.session.run_id, replaces)
         try:
-            write(draft.new_file())
+            write(draft)
             if self.added_to() is not None:
                 draft.add_only()
             return draft.seal()
@@ -147,8 +193,11 @@ class Publisher:
             draft.discard()
             raise
 
-    def _commit_metadata(self) -> dict[str, str]:
+    def _commit_metadata(self, candidate: Candidate) -> dict[str, str]:
+        keys = {key for file in candidate.files if (key := key_of(file.path)) is not None}
+        calendar = self.session.product.calendar
         return {
+            **({"dp.partitions": told(keys, calendar)} if keys else {}),
             "dp.product": self.session.product.id,
             "dp.product_version": self.session.product.version,
             "dp.code_version": self.code_version,
@@ -158,7 +207,7 @@ class Publisher:
         }
 
     def _audit_and_publish(
-        self, candidate: Candidate, contract: Contract, commit: dict[str, str]
+        self, candidate: Candidate, contract: Contract, commit: dict[str, str], beside: Beside
     ) -> Publication:
         from dp_dagster.contracts.evaluate import evaluate
 
@@ -167,7 +216,7 @@ class Publisher:
             candidate.paths,
             product_root=self.session.product.root,
             others=self.others,
-            beside=self._beside(),
+            beside=beside,
         )
         verdict = judge(
             evaluation,
@@ -177,16 +226,14 @@ class Publisher:
             max_invalid=self.max_invalid,
         )
         if verdict.decision == "accepted_in_part":
-            return self._publish_good_rows(candidate, contract, evaluation, verdict, commit)
+            return self._publish_good_rows(candidate, contract, evaluation, verdict, commit, beside=beside)
         self._record(candidate, verdict)
         if not verdict.passed:
-            return self._hold(candidate, contract, evaluation, verdict)
+            return self._hold(candidate, contract, evaluation, verdict, beside)
         return Publication(verdict, self._commit(candidate, contract, verdict, commit))
 
     def _beside(self) -> Beside:
         """What stays of the table when the candidate is published."""
-        from dp_dagster.contracts.beside import Beside
-
         base = self.added_to()
         return Beside() if base is None else Beside(base.files)
 
@@ -197,6 +244,8 @@ class Publisher:
         evaluation: Evaluation,
         verdict: Verdict,
         commit: dict[str, str],
+        *,
+        beside: Beside,
     ) -> Publication:
         """Write the good rows as a candidate of their own, the bad ones to quarantine, and publish.
 
@@ -207,19 +256,23 @@ class Publisher:
 
         parts = None
 
-        def write(path: Path) -> None:
+        def write(draft: Draft) -> None:
             nonlocal parts
+            # Partitions stay apart: the good rows of each file go into one of their own.
+            is_cut = any(key_of(file.path) for file in candidate.files)
             parts = split(
                 contract,
                 candidate.paths,
-                path,
+                [draft.new_file(*partition_of(file.path)) for file in candidate.files]
+                if is_cut
+                else draft.new_file(),
                 product_root=self.session.product.root,
                 evaluation=evaluation,
                 others=self.others,
-                beside=self._beside(),
+                beside=beside,
             )
 
-        accepted = self._written(write)
+        accepted = self._written(write, candidate.replaces)
         if parts is None or self.quarantine is None:
             raise AssertionError("rows are split only where there is a quarantine to put them in")
         with self._abandoned_on_error(accepted):
@@ -238,7 +291,12 @@ class Publisher:
             return Publication(verdict, snapshot, rejected)
 
     def _hold(
-        self, candidate: Candidate, contract: Contract, evaluation: Evaluation, verdict: Verdict
+        self,
+        candidate: Candidate,
+        contract: Contract,
+        evaluation: Evaluation,
+        verdict: Verdict,
+        beside: Beside,
     ) -> Publication:
         """Publish nothing; keep the failing rows for whoever must mend them."""
         from dp_dagster.contracts.split import failing_rows
@@ -252,7 +310,7 @@ class Publisher:
                 limit=HELD_ROWS_KEPT,
                 evaluation=evaluation,
                 others=self.others,
-                beside=self._beside(),
+                beside=beside,
             )
             truncated = failing.truncated
             rejected = self._put_aside(candidate, failing.batches, in_part=False)

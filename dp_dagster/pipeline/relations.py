@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.engines import duckdb as duckdb_engine
-from dp_dagster.errors import TransformError
+from dp_dagster.engines.partitions import UnfitColumnError, rows_of, type_of
+from dp_dagster.errors import InputError, TransformError
 from dp_dagster.pipeline import dbt
 from dp_dagster.pipeline.inputs import read_input
 from dp_dagster.resolve import ResolvedInput
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     import duckdb
 
     from dp_dagster.pipeline.session import Session
-    from dp_dagster.ports.base import Pinned
-    from dp_dagster.resolve import ResolvedTransform
+    from dp_dagster.ports.base import Pinned, PinnedPartition
+    from dp_dagster.resolve import ResolvedProduct, ResolvedTransform
 
 
 def provide(session: Session, connection: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -32,12 +33,24 @@ def provide(session: Session, connection: duckdb.DuckDBPyConnection, name: str) 
         StoreError: files of a version cannot be read.
     """
     # Pins first: each new one lets go of the views.
-    for leaf in _leaves(session, [name]):
-        if isinstance(leaf, ResolvedInput):
-            read_input(session, leaf)
-        elif leaf.transform.runs_in != "dbt":
-            _kept(session, leaf)
+    pinned_leaves(session, [name])
     _provide(session, connection, name)
+
+
+def pinned_leaves(
+    session: Session, relations: Iterable[str]
+) -> list[tuple[ResolvedInput | ResolvedTransform, Pinned | None]]:
+    """What relations are computed from when they are read, each at the version that the run reads.
+
+    A dbt transform has none: its models are in a database of the run's own.
+    """
+    found: list[tuple[ResolvedInput | ResolvedTransform, Pinned | None]] = []
+    for leaf in _leaves(session, relations):
+        if isinstance(leaf, ResolvedInput):
+            found.append((leaf, read_input(session, leaf)))
+        else:
+            found.append((leaf, _kept(session, leaf) if leaf.transform.runs_in != "dbt" else None))
+    return found
 
 
 def _leaves(session: Session, relations: Iterable[str]) -> list[ResolvedInput | ResolvedTransform]:
@@ -68,8 +81,7 @@ def _provide(session: Session, connection: duckdb.DuckDBPyConnection, name: str)
         return True
     stays = True
     if any(name == port.name for port in session.product.inputs):
-        files = read_input(session, session.product.input(name)).files
-        query = f"select * from {duckdb_engine.scan(files)}"
+        query = _input_query(session, connection, session.product.input(name))
     else:
         transform = session.product.transform_providing(name)
         if transform.transform.runs_in == "dbt":
@@ -81,7 +93,10 @@ def _provide(session: Session, connection: duckdb.DuckDBPyConnection, name: str)
             )
             return False
         if transform.transform.kept(transform.config):
-            query = f"select * from {duckdb_engine.scan(_kept(session, transform).files)}"
+            pinned = _kept(session, transform)
+            key = session.computing if name in session.product.partitioned else None
+            files = pinned.files if key is None else _partition(session, pinned, key).files
+            query = f"select * from {duckdb_engine.scan(files)}"
         else:
             for dependency in transform.depends_on:
                 stays = _provide(session, connection, dependency) and stays
@@ -90,6 +105,47 @@ def _provide(session: Session, connection: duckdb.DuckDBPyConnection, name: str)
     if stays:
         session.provided.add(name)
     return stays
+
+
+def _input_query(session: Session, connection: duckdb.DuckDBPyConnection, declared: ResolvedInput) -> str:
+    """What an input port shows: its rows, or those of the partition that is being computed."""
+    pinned = read_input(session, declared)
+    whole = f"select * from {duckdb_engine.scan(pinned.files)}"
+    key, calendar = session.computing, session.product.calendar
+    if key is None or calendar is None or not declared.is_partitioned:
+        return whole
+    if stored_by_partition(session.product, declared, pinned):
+        return f"select * from {duckdb_engine.scan(_partition(session, pinned, key).files)}"
+    # Read where it lies, and stored in some other way: the rows of the partition are picked out.
+    column = declared.partitioned_by or ""
+    rows = connection.sql(whole)
+    try:
+        inside = rows_of(calendar, key, column, type_of(rows, column))
+    except UnfitColumnError as error:
+        raise InputError(f"{session.product.id}/input/{declared.name}: {error}") from error
+    return f"{whole} where {inside}"
+
+
+def stored_by_partition(product: ResolvedProduct, declared: ResolvedInput, pinned: Pinned) -> bool:
+    """Whether the files of what an input pinned are those of the product's own partitions."""
+    calendar = product.calendar
+    if declared.port.lands(declared.config, audited=declared.contract is not None):
+        return True
+    return (
+        calendar is not None
+        and bool(pinned.partitions)
+        and all(calendar.knows(key) for key in pinned.partitions)
+    )
+
+
+def _partition(session: Session, pinned: Pinned, key: str) -> PinnedPartition:
+    found = pinned.partitions.get(key)
+    if found is None:
+        raise InputError(
+            f"{session.product.id}: {pinned.name} has no partition {key}; run dp run {session.product.id} "
+            f"--partition {key}"
+        )
+    return found
 
 
 def _kept(session: Session, transform: ResolvedTransform) -> Pinned:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dp_dagster.engines import duckdb as duckdb_engine
 from dp_dagster.errors import InputError, UsageError
 from dp_dagster.pipeline.pins import Pins
-from dp_dagster.ports.base import InputContext, Pinned
+from dp_dagster.ports.base import InputContext, Pinned, pinned_partitions
 from dp_dagster.records import os_user
 from dp_dagster.transforms.base import TransformPlace
 
@@ -51,6 +51,8 @@ class Session:
         actor: Who does it, for the records; by default the account that this process runs under.
         started: When the run began; by default now.
         say: Tells whoever watches the run how far it has come.
+        partitions: Keys of the partitions to make, whether they changed or not. By default all that are due and
+            missing, or made from something else than what is there now.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Session:
         actor: str | None = None,
         started: datetime | None = None,
         say: Callable[[str], None] | None = None,
+        partitions: Sequence[str] | None = None,
     ) -> None:
         self.product = product
         self.run_id = run_id
@@ -71,6 +74,9 @@ class Session:
         self.actor = actor or os_user()
         self.started = started or datetime.now(UTC)
         self.say: Callable[[str], None] = say or (lambda _message: None)
+        self.partitions = None if partitions is None else tuple(sorted(set(partitions)))
+        self.computing: str | None = None
+        """Key of the partition that is being computed: what has partitions is then read for that one alone."""
         self._connect = connect or duckdb_engine.connect
         self.work_folder = product.settings.state_directory / "work" / product.id / run_id
 
@@ -122,6 +128,17 @@ class Session:
         with self._connect(self.work_folder / "work.duckdb") as connection:
             duckdb_engine.prepare(connection)
             yield connection
+
+    @contextmanager
+    def partition(self, key: str) -> Iterator[None]:
+        """Compute one partition: views over what has partitions show its rows alone."""
+        self.forget_views()
+        self.computing = key
+        try:
+            yield
+        finally:
+            self.computing = None
+            self.forget_views()
 
     def clean_work_folders(self) -> None:
         """Remove work folders that runs of this product left more than a day ago."""
@@ -239,7 +256,16 @@ def pinned_version(name: str, snapshot: Snapshot) -> Pinned:
             provenance[key.removeprefix("dp.")] = snapshot.metadata[key]
     if snapshot.location.area.startswith("transform/"):
         provenance["upstream"] = json.loads(snapshot.metadata.get("dp.upstream") or "{}")
-    return Pinned(name, snapshot.files, snapshot.version, provenance, snapshot.rows)
+    return Pinned(
+        name,
+        snapshot.files,
+        snapshot.version,
+        provenance,
+        snapshot.rows,
+        pinned_partitions(snapshot),
+        # A commit of some partitions hashes only what it added.
+        "" if "dp.rows_added" in snapshot.metadata else snapshot.metadata.get("dp.files_hash", ""),
+    )
 
 
 def verdict_on(table: Table, snapshot: Snapshot) -> Verdict | None:

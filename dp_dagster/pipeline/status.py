@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from dp_dagster.descriptor.due import Due, due_partitions
+from dp_dagster.descriptor.partitions import read_told
 from dp_dagster.errors import DataProductError
 from dp_dagster.pipeline.lag import measure_lag
 from dp_dagster.pipeline.projections import output_context
@@ -15,6 +17,7 @@ from dp_dagster.storage.manifest import read_manifest
 
 if TYPE_CHECKING:
     from dp_dagster.contracts.verdict import Verdict
+    from dp_dagster.descriptor.partitions import Calendar
     from dp_dagster.descriptor.refresh import RefreshRate
     from dp_dagster.resolve import ResolvedDataset, ResolvedOutput, ResolvedProduct
     from dp_dagster.storage import Snapshot
@@ -39,7 +42,7 @@ class PortStatus:
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """A dataset: what consumers see, and the verdict on it."""
+    """A dataset: what consumers see, the verdict on it, and where its partitions stand, if it has any."""
 
     product: str
     dataset: str
@@ -47,6 +50,7 @@ class DatasetStatus:
     rows: int | None
     published_at: datetime | None
     verdict: Verdict | None
+    partitions: Due | None
     ports: tuple[PortStatus, ...]
 
 
@@ -66,12 +70,19 @@ def _dataset_status(product: ResolvedProduct, dataset: ResolvedDataset) -> Datas
         rows=snapshot.rows if snapshot else None,
         published_at=snapshot.published_at if snapshot else None,
         verdict=verdict_on(table, snapshot) if snapshot else None,
+        partitions=_partitions(product, dataset, snapshot),
         ports=tuple(
             _port_status(product, port, manifest.port(port.major, port.name) if manifest else None, snapshot)
             for port in product.ports
             if port.dataset is not None and port.dataset.label == dataset.label
         ),
     )
+
+
+def _partitions(product: ResolvedProduct, dataset: ResolvedDataset, snapshot: Snapshot | None) -> Due | None:
+    if product.calendar is None or dataset.partitioned_by is None:
+        return None
+    return due_partitions(product.calendar, snapshot.partitions if snapshot else (), datetime.now(UTC))
 
 
 def _port_status(
@@ -94,7 +105,7 @@ def _port_status(
     )
 
 
-def _freshness(
+def _freshness(  # noqa: PLR0911 - one for each way in which a port may be judged
     product: ResolvedProduct, port: ResolvedOutput, shown: PortEntry | None
 ) -> tuple[Freshness, str]:
     """How fresh what consumers see is: the version on show, not the newest one."""
@@ -105,6 +116,8 @@ def _freshness(
     fail, warn = port.refresh.freshness_window(), port.refresh.warning_window()
     if fail is None or warn is None:
         return _lag(product, port, port.refresh)
+    if product.calendar is not None and port.dataset is not None and port.dataset.partitioned_by is not None:
+        return _due(product.calendar, port.refresh, shown)
     age = datetime.now(UTC) - datetime.fromisoformat(shown.published_at)
     if age > fail:
         return "late", f"published {_short(age.total_seconds())} ago, at most {_short(fail.total_seconds())}"
@@ -114,6 +127,19 @@ def _freshness(
             f"published {_short(age.total_seconds())} ago, late in {_short((fail - age).total_seconds())}",
         )
     return "fresh", f"{port.refresh}, published {_short(age.total_seconds())} ago"
+
+
+def _due(calendar: Calendar, refresh: RefreshRate, shown: PortEntry) -> tuple[Freshness, str]:
+    """By the newest partition that is due, not by any that was published since."""
+    now = datetime.now(UTC)
+    due = due_partitions(calendar, read_told(shown.partitions, calendar), now, refresh)
+    if due.waiting is None or due.expected is None:
+        return "fresh", f"{due.newest or 'no partition'} is the newest that is due"
+    late = now - due.expected
+    if late > refresh.maximum_lag:
+        return "late", f"{due.waiting} was due {_short(late.total_seconds())} ago"
+    left = _short((refresh.maximum_lag - late).total_seconds())
+    return ("due" if late > refresh.warn_lag else "fresh"), f"{due.waiting} is late in {left}"
 
 
 def _lag(product: ResolvedProduct, port: ResolvedOutput, refresh: RefreshRate) -> tuple[Freshness, str]:

@@ -62,6 +62,14 @@ class UpstreamPort:
 
 
 @dataclass(frozen=True)
+class PinnedPartition:
+    """One partition of a pinned version: its files, and what its rows were made from (equal for equal rows)."""
+
+    files: tuple[str, ...]
+    made_from: str
+
+
+@dataclass(frozen=True)
 class Pinned:
     """One version of one input, resolved once and read for the whole run.
 
@@ -71,6 +79,8 @@ class Pinned:
         version: Committed version, or ``None`` for files that are read where they lie.
         provenance: What the publication records of it (product, port, version, fingerprint, …); JSON.
         rows: Number of rows, where known without reading the data.
+        partitions: By key, for data that is stored by partition.
+        digest: Equal for equal data, where that is known; empty where only the version tells.
     """
 
     name: str
@@ -78,6 +88,18 @@ class Pinned:
     version: int | None
     provenance: dict[str, Any] = field(default_factory=dict)
     rows: int | None = None
+    partitions: Mapping[str, PinnedPartition] = field(default_factory=dict)
+    digest: str = ""
+
+
+def pinned_partitions(snapshot: Snapshot) -> dict[str, PinnedPartition]:
+    """The partitions of a committed version, as a run pins them."""
+    paths = {path.rpartition("/")[2]: path for path in snapshot.files}
+    return {
+        key: PinnedPartition(tuple(paths[name] for name in one.files), one.made_from)
+        for key, one in snapshot.partitions.items()
+        if all(name in paths for name in one.files)
+    }
 
 
 LandingMode = Literal["replace", "append", "merge"]
@@ -222,6 +244,20 @@ class InputPort(ABC, Generic[ConfigT]):
         Default: all of the configuration; a kind leaves out what only says how rows are fetched (a timeout).
         """
         return config.model_dump_json()
+
+    def names_partition(self, config: ConfigT) -> bool:
+        """Whether the configuration itself says which partition is read: ``orders/{partition}.csv``."""
+        return False
+
+    def of_partition(self, config: ConfigT, key: str, begin: datetime) -> ConfigT:
+        """The configuration that reads one partition, where :meth:`names_partition`.
+
+        Args:
+            config: The port's configuration.
+            key: Of the partition: ``2013-05``.
+            begin: Its start, on the clocks of the product's partitions, without zone.
+        """
+        raise NotImplementedError(f"input port kind {self.kind} does not read by partition")
 
     @abstractmethod
     def fingerprint(self, config: ConfigT, context: InputContext) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dp_dagster.contracts.model import Contract
     from dp_dagster.descriptor import model as declared
     from dp_dagster.descriptor.objectives import Objective
+    from dp_dagster.descriptor.partitions import Calendar
     from dp_dagster.descriptor.refresh import RefreshRate
     from dp_dagster.ports.base import InputPort, OutputPort
     from dp_dagster.settings import Settings
@@ -48,7 +49,11 @@ class Line:
 
 @dataclass(frozen=True)
 class ResolvedInput:
-    """An input port that can be read."""
+    """An input port that can be read.
+
+    ``partitioned_by`` is the column that says which partition a row belongs to; with ``names_partition`` the place of
+    the data says it.
+    """
 
     name: str
     port: InputPort[Any]
@@ -56,6 +61,13 @@ class ResolvedInput:
     contract: Contract | None
     declaration: declared.InputPort
     refresh: RefreshRate | None
+    partitioned_by: str | None = None
+    names_partition: bool = False
+
+    @property
+    def is_partitioned(self) -> bool:
+        """Whether its data is cut into the product's partitions."""
+        return self.partitioned_by is not None or self.names_partition
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,7 @@ class ResolvedDataset:
 
     ``references`` names the datasets that its contract refers to, by what the contract calls them. ``major`` is
     the major version that it is published under: the product's own, unless it is an older version that stays live.
+    ``partitioned_by`` is the column that it is cut into the product's partitions by.
     """
 
     name: str
@@ -89,6 +102,7 @@ class ResolvedDataset:
     major: int = 0
     is_current: bool = True
     deprecated: declared.Deprecation | None = None
+    partitioned_by: str | None = None
 
     @property
     def label(self) -> str:
@@ -151,6 +165,7 @@ class ResolvedProduct:
         lines: Every leaf of the descriptor, in order.
         alerts: Who is told what.
         access: Who may see what of the datasets, by label.
+        partitioned: Names of inputs and relations that are made partition by partition.
     """
 
     descriptor: declared.Descriptor
@@ -164,6 +179,12 @@ class ResolvedProduct:
     lines: tuple[Line, ...]
     alerts: ResolvedAlerts = field(default_factory=ResolvedAlerts)
     access: AccessPolicy = field(default_factory=AccessPolicy)
+    partitioned: frozenset[str] = frozenset()
+
+    @property
+    def calendar(self) -> Calendar | None:
+        """The product's partitions, if it has any."""
+        return self.descriptor.partitions
 
     @property
     def id(self) -> str:

@@ -145,9 +145,10 @@ def promises_of(
                     origin="deprecated",
                 )
             )
+    is_cut = dataset is not None and dataset.partitioned_by is not None
     if refresh is not None and Freshness.name not in names:
-        found.append(_of_refresh(refresh))
-    found = _numbered(found)
+        found.append(_of_refresh(refresh, by_partition=is_cut))
+    found = _numbered([_by_partition(one) if is_cut else one for one in found])
     reasons = {
         one.id: reason
         for one in found
@@ -156,8 +157,15 @@ def promises_of(
     return Promises(tuple(found), reasons, tuple(unevaluated))
 
 
-def _of_refresh(refresh: RefreshRate) -> Freshness:
-    """What a refresh rate promises: by when the next version is due, or how far it may lag."""
+def _by_partition(objective: Objective) -> Objective:
+    """Age since publication says nothing of a dataset with partitions: an old one may have been published just now."""
+    if isinstance(objective, Freshness) and objective.of == "publication" and objective.column is None:
+        return replace(objective, of="partition")
+    return objective
+
+
+def _of_refresh(refresh: RefreshRate, *, by_partition: bool) -> Freshness:
+    """What a refresh rate promises: by when the next version or partition is due, or how far it may lag."""
     fail, warn = refresh.freshness_window(), refresh.warning_window()
     if fail is None or warn is None:
         return Freshness(
@@ -167,6 +175,8 @@ def _of_refresh(refresh: RefreshRate) -> Freshness:
             declared=str(refresh),
             origin="refresh_rate",
         )
+    if by_partition:
+        fail, warn = refresh.maximum_lag, refresh.warn_lag
     return Freshness(target=fail, warn=warn, declared=str(refresh), origin="refresh_rate")
 
 

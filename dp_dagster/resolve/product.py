@@ -24,6 +24,7 @@ from dp_dagster.resolve.model import (
     ResolvedTransform,
 )
 from dp_dagster.resolve.order import ordered
+from dp_dagster.resolve.partitions import check_datasets, partitioned_relations, refuse_dbt, with_partitions
 from dp_dagster.resolve.references import refuse_references, with_references
 from dp_dagster.resolve.versions import older_datasets, older_ports, with_promises
 
@@ -98,6 +99,10 @@ class _Resolver:
         older = older_datasets(self.draft, relations, self._older)
         outputs += older_ports(outputs, older)
         datasets += older
+        partitioned = partitioned_relations(inputs, transforms, datasets)
+        knowable = not self._has_faulty("transforms") and not self._has_faulty("input_ports")
+        check_datasets(self.draft, datasets, partitioned, knowable=knowable)
+        refuse_dbt(self.draft, transforms, partitioned)
         self._mark_product_sla(outputs)
         access = policy_of(self.draft, datasets, self.settings)
         check_served(self.draft, outputs, access, self.settings)
@@ -117,6 +122,7 @@ class _Resolver:
             lines=self.states.lines(loaded.document),
             access=access,
             alerts=alerts,
+            partitioned=partitioned,
         )
 
     def _documents(self) -> None:
@@ -159,7 +165,7 @@ class _Resolver:
             refresh = part.refresh_rate or (self.draft.head.refresh_rate if self.draft.head else None)
             found.append(ResolvedInput(part.name, plugin, config, contract, part, refresh))
         refuse_references(self.draft, found)
-        return found
+        return with_partitions(self.draft, found)
 
     # -- transforms -------------------------------------------------------------------------------------
 
@@ -265,6 +271,7 @@ class _Resolver:
                     part,
                     major=self._major,
                     deprecated=part.deprecated,
+                    partitioned_by=part.partitioned_by,
                 )
             )
         return with_references(self.draft, found)

@@ -66,6 +66,7 @@ def older_datasets(draft: Draft, relations: set[str], understood: Understood) ->
                     major=part.major,
                     is_current=False,
                     deprecated=part.deprecated,
+                    partitioned_by=part.partitioned_by,
                 )
             )
     return found

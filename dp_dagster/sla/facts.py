@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
 
+    from dp_dagster.descriptor.due import Due
+
 
 @dataclass(frozen=True)
 class Unknown:
@@ -111,6 +113,7 @@ class Facts:
         breaches: Of other objectives of the port: when each began, and when it was noticed.
         readable: How far back versions can be read.
         support: Whether the product says where to ask.
+        partitions: Which are due and which are published, of a dataset with partitions.
     """
 
     watched_since: datetime
@@ -125,6 +128,7 @@ class Facts:
     breaches: tuple[tuple[datetime, datetime], ...] = ()
     readable: Readable | Unknown = Readable(None)
     support: bool = False
+    partitions: Due | None = None
 
 
 @dataclass(frozen=True)

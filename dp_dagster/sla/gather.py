@@ -12,6 +12,8 @@ from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from dp_dagster.descriptor.due import due_partitions
+from dp_dagster.descriptor.partitions import read_told
 from dp_dagster.errors import DataProductError
 from dp_dagster.sla.answers import together
 from dp_dagster.sla.calendar import tick_after
@@ -206,6 +208,10 @@ class Gatherer:
                 for length, found in shared.answers.items()
             },
         )
+        if product.calendar is not None and port.dataset is not None and port.dataset.partitioned_by:
+            there = read_told(entry.partitions, product.calendar) if entry is not None else ()
+            due = due_partitions(product.calendar, there, self._now, port.refresh)
+            facts = replace(facts, partitions=due)
         if entry is None or port.dataset is None or manifest is None:
             return facts
         shown = Shown(

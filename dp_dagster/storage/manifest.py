@@ -50,6 +50,7 @@ class PortEntry:
         deprecated_since: When it was first shown as deprecated, UTC, ISO 8601.
         metadata: Further facts of the port's kind.
         files: The port's own copy, where its readers may not see all of the table; below the storage root.
+        partitions: Those that the version has, as ``2013-01..2013-03, 2013-05``; empty where it has none.
     """
 
     kind: str
@@ -67,6 +68,7 @@ class PortEntry:
     metadata: dict[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     deprecated_since: str | None = None
+    partitions: str = ""
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,12 @@ def key_of(name: str) -> str | None:
     return found["key"] if found else None
 
 
+def partition_of(name: str) -> tuple[str | None, str]:
+    """Key of the partition that a file holds, and what it was made from, as :func:`file_name` takes them."""
+    found = FILE_NAME.fullmatch(name)
+    return (found["key"], found["made_from"] or "") if found else (None, "")
+
+
 def partitions_of(files: Iterable[tuple[str, int, int]]) -> dict[str, Partition]:
     """Partitions by key, in order of time, from the names, rows and times (milliseconds) of files."""
     found: dict[str, Partition] = {}

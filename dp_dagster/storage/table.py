@@ -116,6 +116,14 @@ class Table:
             raise UsageError(f"{self.location} has no candidate {candidate_id}")
         return record.candidate()
 
+    def check_fits(self, candidate: Candidate) -> None:
+        """See that a candidate for some partitions has the columns of those that stay.
+
+        Raises:
+            PublicationRefusedError: it has others.
+        """
+        staying(candidate, self._log.view())
+
     def record_verdict(self, candidate: Candidate, verdict: Verdict) -> None:
         """Put the verdict beside the candidate, whole or not at all."""
         write_document(self._verdict_path(candidate), verdict.to_dict(), durable=False)

@@ -205,8 +205,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
         [
             (
                 "product.yaml:3: on: unknown key; known keys: access, alerts, api_version, consumers, datasets, "
-                "description, documents, domain, infrastructure, input_ports, name, output_ports, owner, product_id, "
-                "refresh_rate, sla, status, support, tags, transforms, version"
+                "description, documents, domain, infrastructure, input_ports, name, output_ports, owner, partitions, "
+                "product_id, refresh_rate, sla, status, support, tags, transforms, version"
             )
         ],
     ),

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 # What DuckDB opens by itself stays packed; the rest is unpacked first.
 _UNPACKED_FIRST = {".zip", ".bz2", ".xz"}
 _MAGIC = re.compile(r"[*?\[]")
+_PARTITION = re.compile(r"\{partition(?::(?P<format>[^{}]+))?\}")
 # What file systems call the mark by which a changed file shows.
 _CHANGED = ("ETag", "etag", "md5", "LastModified", "mtime", "updated", "created")
 # `user:password@` of a URL, also of one inside another (zip://a.csv::https://…).
@@ -61,7 +62,8 @@ class FilesConfig(KindConfig):
         min_length=1,
         description="A file, or a pattern with `*`. Relative: inside the product's folder. "
         "`package://name/file`: a data file that an installed Python package ships. "
-        "`file:///absolute/path`, or any other URL that fsspec opens.",
+        "`file:///absolute/path`, or any other URL that fsspec opens. `{partition}` stands for the key of one of the "
+        "product's partitions, `{partition:%Y/%m}` for its start in a format of its own.",
     )
     format: Format | None = Field(default=None, description="By default from the file's ending.")
     null_values: tuple[str, ...] = Field(
@@ -111,6 +113,17 @@ class FilesInput(InputPort[FilesConfig]):
     kind = "FILES"
     summary = "CSV, Parquet or JSON files"
     Config: ClassVar[type[KindConfig]] = FilesConfig
+
+    def names_partition(self, config: FilesConfig) -> bool:
+        """Whether the path has a place for it: ``{partition}``."""
+        return _PARTITION.search(config.path) is not None
+
+    def of_partition(self, config: FilesConfig, key: str, begin: datetime) -> FilesConfig:
+        """The path with the partition's key, or its start in a format of its own, in its place."""
+        path = _PARTITION.sub(
+            lambda found: begin.strftime(found["format"]) if found["format"] else key, config.path
+        )
+        return config.model_copy(update={"path": path})
 
     def check(self, config: FilesConfig, product_root: Path) -> Iterable[Fault]:
         """The path must stay in the folder or be a URL, and its format must be known."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from dp_dagster.errors import InputError
-from dp_dagster.ports.base import InputContext, InputPort, KindConfig, Pinned, UpstreamPort
+from dp_dagster.ports.base import InputContext, InputPort, KindConfig, Pinned, UpstreamPort, pinned_partitions
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -84,6 +84,7 @@ class ProductInput(InputPort[ProductConfig]):
             files=snapshot.files,
             version=snapshot.version,
             rows=snapshot.rows,
+            partitions=pinned_partitions(snapshot),
             provenance={
                 "product": upstream.product,
                 "port": upstream.port,

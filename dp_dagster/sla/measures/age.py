@@ -22,6 +22,8 @@ _DEADLINES = 400
 def freshness(objective: Freshness, facts: Facts, now: datetime) -> Measured:
     """How old what consumers see is: since publication, by a column, or behind what it is made from."""
     target = objective.target
+    if objective.of == "partition":
+        return _of_partition(objective, facts, now)
     if facts.shown is None:
         due = facts.first_due if objective.of == "upstream" else facts.watched_since + target
         return unpublished(facts, now, due)
@@ -32,6 +34,21 @@ def freshness(objective: Freshness, facts: Facts, now: datetime) -> Measured:
     published = facts.shown.published_at
     said = f"version {facts.shown.version} was published {span(max(now - published, timedelta(0)))} ago"
     return _aged(objective, published, said, now)
+
+
+def _of_partition(objective: Freshness, facts: Facts, now: datetime) -> Measured:
+    """By the newest partition that is due: since the refresh rate wants it, or else since its time was over."""
+    due = facts.partitions
+    if due is None or due.newest is None:
+        return Measured("pending", "no partition is due yet")
+    expected = due.expected if objective.origin == "refresh_rate" else due.ended
+    if due.waiting is None or expected is None:
+        gaps = f"; {len(due.missing)} older ones are missing" if due.missing else ""
+        said = f"partition {due.newest}, the newest that is due, is published{gaps}"
+        return Measured("met", said, 0.0, objective.target.total_seconds(), "seconds")
+    if facts.shown is None:
+        return unpublished(facts, now, max(expected, facts.watched_since) + objective.target)
+    return _aged(objective, expected, f"partition {due.waiting} was due {moment(expected)}", now)
 
 
 def _by_column(objective: Freshness, column: str, facts: Facts, now: datetime) -> Measured:

@@ -39,7 +39,7 @@ LOCATIONS = """
 
 ASSETS = """
 query Assets($repository: RepositorySelector!) { repositoryOrError(repositorySelector: $repository) {
-  __typename ... on Repository { assetNodes { assetKey { path } isMaterializable } }
+  __typename ... on Repository { assetNodes { assetKey { path } isMaterializable partitionKeys } }
   ... on PythonError { message } } }
 """
 
@@ -47,6 +47,18 @@ LAUNCH = """
 mutation Launch($parameters: ExecutionParams!) { launchPipelineExecution(executionParams: $parameters) {
   __typename ... on LaunchRunSuccess { run { runId } }
   ... on PythonError { message } ... on InvalidSubsetError { message } ... on PipelineNotFoundError { message } } }
+"""
+
+BACKFILL = """
+mutation Backfill($parameters: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $parameters) {
+  __typename ... on LaunchBackfillSuccess { backfillId }
+  ... on PythonError { message } ... on InvalidSubsetError { message } ... on PartitionKeysNotFoundError { message } } }
+"""
+
+BACKFILL_STATUS = """
+query Status($id: String!) { partitionBackfillOrError(backfillId: $id) { __typename
+  ... on PartitionBackfill { status error { message } }
+  ... on PythonError { message } } }
 """
 
 RUN = """
@@ -221,9 +233,42 @@ class DevServer:
             "/".join(node["assetKey"]["path"]) for node in answer["assetNodes"] if node["isMaterializable"]
         ]
 
-    def launch(self, location: str, assets: Sequence[str]) -> str:
-        """Start a run of assets as the UI's Materialize button does; gives the run's id."""
+    def partitions(self, location: str) -> list[str]:
+        """Keys of the partitions that assets of a location have."""
+        selector = {"repositoryName": "__repository__", "repositoryLocationName": location}
+        nodes = self.ask(ASSETS, repository=selector)["repositoryOrError"].get("assetNodes", [])
+        return next((node["partitionKeys"] for node in nodes if node["partitionKeys"]), [])
+
+    def backfill(self, assets: Sequence[str], partitions: Sequence[str]) -> str:
+        """Make partitions of assets as the UI's backfill does, and wait until it has ended; gives its status."""
         parameters = {
+            "assetSelection": [{"path": asset_key(key)} for key in assets],
+            "partitionNames": list(partitions),
+            "tags": [],
+        }
+        answer = self.ask(BACKFILL, parameters=parameters)["launchPartitionBackfill"]
+        if answer["__typename"] != "LaunchBackfillSuccess":
+            raise DevServerError(f"no backfill was launched: {answer}")
+
+        def ended() -> str | None:
+            found = self.ask(BACKFILL_STATUS, id=answer["backfillId"])["partitionBackfillOrError"]
+            ends = {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "COMPLETED", "FAILED", "CANCELED"}
+            if found.get("error"):
+                raise DevServerError(str(found["error"]["message"]))
+            return str(found["status"]) if found.get("status") in ends else None
+
+        return self._until(ended, RUN_TIMEOUT, "the backfill to end")
+
+    def launch(self, location: str, assets: Sequence[str]) -> str:
+        """Start a run of assets as the UI's Materialize button does; gives the run's id.
+
+        Of a product with partitions, it is a run of all that are due and missing or changed, as its schedule starts it.
+        """
+        tags = {}
+        if newest := max(self.partitions(location), default=None):
+            tags = {"dagster/partition": newest, "dp/partitions": "changed"}
+        parameters = {
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
             "mode": "default",
             "runConfigData": "{}",
             "selector": {

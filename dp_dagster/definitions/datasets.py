@@ -92,7 +92,11 @@ def dataset_asset(product: ResolvedProduct, dataset: ResolvedDataset) -> dg.Asse
             if outcome.warning:
                 context.log.warning("%s", outcome.warning)
             lineage = tell_lineage(context, product, dataset, outcome, started)
-            yield from partitions.told(context, _events(product, dataset, outcome, lineage))
+            # A backfill takes an asset that it asked for, and that nothing is said of, for failed.
+            tells_all = partitions.BACKFILL_TAG in context.run.tags
+            yield from partitions.told(
+                context, _events(product, dataset, outcome, lineage, tells_all=tells_all)
+            )
 
     return publish
 
@@ -107,7 +111,12 @@ def _made(outcome: PublicationOutcome) -> dict[str, dict[str, Any]]:
 
 
 def _events(
-    product: ResolvedProduct, dataset: ResolvedDataset, outcome: PublicationOutcome, lineage: dict[str, Any]
+    product: ResolvedProduct,
+    dataset: ResolvedDataset,
+    outcome: PublicationOutcome,
+    lineage: dict[str, Any],
+    *,
+    tells_all: bool,
 ) -> Iterator[Any]:
     key = keys.dataset_key(product.id, dataset.major, dataset.name)
     quarantine = keys.quarantine_key(product.id, dataset.major, dataset.name)
@@ -116,7 +125,7 @@ def _events(
         *results.check_results(key, dataset.contract, verdict),
         policy_check_result(key, outcome.policies),
     ]
-    if outcome.quarantined_rows:
+    if outcome.quarantined_rows or (tells_all and outcome.snapshot is not None):
         aside: dg.MaterializeResult[Any] = dg.MaterializeResult(
             asset_key=quarantine,
             metadata={

@@ -26,6 +26,9 @@ LAST_TAG = "dagster/asset_partition_range_end"
 ONE_TAG = "dagster/partition"
 """Tags by which Dagster says which partitions a run is for."""
 
+BACKFILL_TAG = "dagster/backfill"
+"""Tag of a run that belongs to a backfill."""
+
 CHANGED_TAG = "dp/partitions"
 CHANGED = "changed"
 """Tag of a run that looks at all partitions that are due, and makes those that are missing or changed."""

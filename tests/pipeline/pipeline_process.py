@@ -3,6 +3,7 @@
 Usage::
 
     pipeline_process.py run PROJECT PRODUCT COUNT     runs the product COUNT times; prints the versions as JSON
+    pipeline_process.py parts PROJECT PRODUCT KEY COUNT    makes one partition COUNT times; prints the versions as JSON
     pipeline_process.py die PROJECT PRODUCT STAGE     dies by SIGKILL at a stage of a run
     pipeline_process.py wait PROJECT PRODUCT          says "ready", then runs the product without end
     pipeline_process.py read PROJECT PRODUCT STOP     queries the SQL port without pause until the file STOP appears
@@ -23,7 +24,7 @@ from pipeline_helpers import Product, Workshop
 
 from dp_dagster.engines import duckdb as duckdb_engine
 from dp_dagster.errors import RetryableError
-from dp_dagster.pipeline import publication
+from dp_dagster.pipeline import Session, publication
 from dp_dagster.pipeline.publication import Publisher
 from dp_dagster.ports.inputs.files import FilesInput
 from dp_dagster.ports.outputs import sql
@@ -132,6 +133,12 @@ def main(task: str, project: str, product_id: str, *arguments: str) -> None:
             except RetryableError:
                 lost += 1
         print(json.dumps({"versions": versions, "lost": lost}))
+    elif task == "parts":
+        made = []
+        for number in range(int(arguments[1])):
+            session = Session(product.resolved(), f"{os.getpid()}-{number}", partitions=[arguments[0]])
+            made.append(product.run(session=session).published.snapshot.version)
+        print(json.dumps(made))
     elif task == "die":
         STAGES[arguments[0]]()
         product.run(f"doomed-{os.getpid()}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pipeline_helpers import Product, Run, Workshop, rows
+from test_runs_in_processes import result, start
 
 from dp_dagster.errors import (
     DescriptorError,
@@ -15,6 +16,7 @@ from dp_dagster.errors import (
     TransformError,
     UsageError,
 )
+from dp_dagster.pipeline.status import dataset_statuses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -422,3 +424,44 @@ def test_what_cannot_work_is_refused_before_any_run(
 ) -> None:
     with pytest.raises(DescriptorError, match=said):
         shop(workshop, **changes).resolved()
+
+
+def test_where_a_product_stands(workshop: Workshop) -> None:
+    product = shop(workshop)
+    run(product, "2026-01")
+    status = dataset_statuses(product.resolved())[0]
+    assert status.partitions is not None
+    assert (status.partitions.published, status.partitions.newest) == ("2026-01", "2026-04")
+    assert status.partitions.missing == ("2026-02", "2026-03", "2026-04")
+    assert status.ports[0].freshness == "late", "published a moment ago, and not what is due"
+    assert status.ports[0].freshness_reason.startswith("2026-02 was due")
+    product.write({"inputs/sales.csv": sales(JANUARY, FEBRUARY, MARCH, ["8,2026-04-30,1,1"])})
+    run(product)
+    status = dataset_statuses(product.resolved())[0]
+    assert (
+        (status.partitions.missing, status.ports[0].freshness) == ((), "fresh")
+        if status.partitions
+        else False
+    )
+    (objective,) = product.resolved().ports[0].objectives
+    assert getattr(objective, "of", "") == "partition"
+
+
+@pytest.mark.slow
+def test_two_processes_make_different_partitions_and_neither_is_lost(workshop: Workshop) -> None:
+    product = shop(workshop)
+    run(product, "2026-03")
+    first = product.table().newest()
+    processes = [start(product, "parts", key, "4") for key in ("2026-01", "2026-02")]
+    made = sorted(version for process in processes for version in result(process))
+    assert first is not None
+    assert made == list(range(first.version + 1, first.version + 9)), "each is a version of its own"
+    newest = product.table().newest()
+    assert newest is not None
+    assert {key: one.rows for key, one in newest.partitions.items()} == {
+        "2026-01": 2,
+        "2026-02": 2,
+        "2026-03": 1,
+    }
+    assert newest.partitions["2026-03"] == first.partitions["2026-03"]
+    assert product.leftovers() == []

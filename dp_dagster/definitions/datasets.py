@@ -105,7 +105,7 @@ def _made(outcome: PublicationOutcome) -> dict[str, dict[str, Any]]:
     """Metadata of the partitions that were made."""
     there = outcome.snapshot.partitions if outcome.snapshot is not None else {}
     return {
-        one: {"dagster/partition_row_count": there[one].rows, "made from": there[one].made_from}
+        one: {"dagster/partition_row_count": there[one].rows, "partition made from": there[one].made_from}
         for one in outcome.partitions
     }
 

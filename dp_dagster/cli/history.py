@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,6 +33,7 @@ def history(
             "contract_hash": entry.metadata.get("dp.contract_hash", ""),
             "verdict_id": entry.metadata.get("dp.verdict_id", ""),
             "run_id": entry.metadata.get("dp.run_id", ""),
+            "partitions": entry.metadata.get("dp.partitions", ""),
             "rolled_back_to": entry.metadata.get("dp.rolled_back_to"),
             "made_from": json.loads(entry.metadata.get("dp.upstream") or "{}"),
         }
@@ -50,7 +51,7 @@ def history(
             (
                 entry["version"],
                 f"{entry['at']:%Y-%m-%d %H:%M:%S}",
-                f"rollback to {entry['rolled_back_to']}" if entry["rolled_back_to"] else entry["operation"],
+                _what(entry),
                 f"{entry['rows']:,}",
                 entry["product_version"],
                 str(entry["contract_hash"])[:8],
@@ -63,3 +64,10 @@ def history(
             for entry in entries
         ],
     )
+
+
+def _what(entry: dict[str, Any]) -> str:
+    """What a version was, and which partitions it made."""
+    if entry["rolled_back_to"]:
+        return f"rollback to {entry['rolled_back_to']}"
+    return f"{entry['operation']} {entry['partitions']}".strip()

@@ -33,12 +33,17 @@ import pytest
 # The suites of dp_dagster.testing show the values of failed assertions. Before anything imports them.
 pytest.register_assert_rewrite("dp_dagster.testing")
 
+import hypothesis
 import system_packages
 from support import Processes, TestProject, end_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+
+# How long an example takes says nothing on a machine that does other things, too.
+hypothesis.settings.register_profile("dp_dagster", deadline=None)
+hypothesis.settings.load_profile("dp_dagster")
 
 # -- what the machine lacks ----------------------------------------------------------------------------
 

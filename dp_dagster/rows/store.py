@@ -6,6 +6,7 @@ import math
 import sqlite3
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.errors import StoreError, UsageError
@@ -62,6 +63,8 @@ class StoreFile:
         self._local = threading.local()
         self._open: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
+        # A version that nobody holds any more lets go of its connections, too.
+        weakref.finalize(self, _close, self._open)
         # A file that is no row store is found out here, not by the first consumer.
         self.rows("select count(*) from sqlite_master where name = ?", (TABLE,), 5.0)
 
@@ -103,9 +106,7 @@ class StoreFile:
     def close(self) -> None:
         """Close all connections. Only when nobody asks any more."""
         with self._guard:
-            for connection in self._open:
-                connection.close()
-            self._open.clear()
+            _close(self._open)
 
     def _connection(self) -> sqlite3.Connection:
         found: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -120,13 +121,16 @@ class StoreFile:
                 check_same_thread=False,
                 cached_statements=_STATEMENTS,
             )
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        with self._guard:
+            self._open.append(connection)
+        try:
             connection.execute(f"pragma mmap_size = {_MAPPED_BYTES}")
             watch = _Watch()
             connection.set_progress_handler(watch, _STEPS)
         except sqlite3.Error as error:
             raise self._failed(error) from error
-        with self._guard:
-            self._open.append(connection)
         self._local.watch = watch
         self._local.connection = connection
         return connection
@@ -137,3 +141,9 @@ class StoreFile:
         ):
             return UsageError(f"a value of the query is of no type that can be compared: {error}")
         return StoreError(f"the row store {self.path} is damaged: {error}; remove it, it is built again")
+
+
+def _close(connections: list[sqlite3.Connection]) -> None:
+    for connection in connections:
+        connection.close()
+    connections.clear()

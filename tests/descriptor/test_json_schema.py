@@ -24,7 +24,8 @@ def validator():
 
 
 def read(text):
-    return YAML(typ="safe", pure=True).load(text)
+    """As editors read YAML: a date is a text."""
+    return json.loads(json.dumps(YAML(typ="safe", pure=True).load(text), default=str))
 
 
 def complaints(validator, document):

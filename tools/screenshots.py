@@ -188,10 +188,10 @@ def take(picture: Picture, page: Page, address: str, server: DevServer, folder: 
     return file
 
 
-def take_all(server: DevServer, folder: Path) -> list[Path]:
+def take_all(server: DevServer, browser: Browser, folder: Path) -> list[Path]:
     """Take all pictures of a server in which all products have been materialised."""
     found = []
-    with serving(server) as (address, key), chromium() as browser:
+    with serving(server) as (address, key):
         ui = browser.new_page()
         served = browser.new_page(extra_http_headers={"x-api-key": key})
         for picture in PICTURES:
@@ -203,9 +203,9 @@ def take_all(server: DevServer, folder: Path) -> list[Path]:
 def main() -> None:
     """Make all pictures."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, published(Path(folder)) as server:
+    with tempfile.TemporaryDirectory() as folder, published(Path(folder)) as server, chromium() as browser:
         wait_for_freshness(server)
-        for file in take_all(server, IMAGES):
+        for file in take_all(server, browser, IMAGES):
             print(f"  {file.relative_to(ROOT)}: {file.stat().st_size // 1024} KiB")
 
 

@@ -148,10 +148,14 @@ def test_what_the_port_is_part_of(overview: str) -> None:
     )
 
 
-def test_the_pictures_of_the_documents_can_be_taken_again(dev_server: DevServer, tmp_path: Path) -> None:
+def test_the_pictures_of_the_documents_can_be_taken_again(
+    dev_server: DevServer, browser_page: Page, tmp_path: Path
+) -> None:
     """Each shows what it should; what it looks like was looked at when it was made."""
     import screenshots
 
-    made = screenshots.take_all(dev_server, tmp_path)
+    browser = browser_page.context.browser
+    assert browser is not None
+    made = screenshots.take_all(dev_server, browser, tmp_path)
     assert {file.name for file in made} == {file.name for file in screenshots.IMAGES.glob("*.png")}
     assert all(file.stat().st_size > 20_000 for file in made)

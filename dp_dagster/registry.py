@@ -72,7 +72,6 @@ _RESERVED: dict[Family, tuple[tuple[str, str, str], ...]] = {
     ),
     "output_ports": (
         ("WEBHOOK", "changes as CloudEvents, sent to an address", "serve"),
-        ("KAFKA", "changes as CloudEvents in a Kafka topic", "kafka"),
         ("NATS", "changes as CloudEvents in a NATS stream", "nats"),
         ("METRICS", "SLA metrics for Prometheus", "serve"),
         ("AUDIT_LOG", "the audit log", "serve"),

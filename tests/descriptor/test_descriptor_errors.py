@@ -88,7 +88,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "duplicate names that are derived": (
-        "output_ports:\n  - {type: NATS, endpoint: 'https://a/x'}\n  - {type: KAFKA, endpoint: 'https://b/x'}\n",
+        "output_ports:\n  - {type: NATS, endpoint: 'https://a/x'}\n  - {type: WEBHOOK, endpoint: 'https://b/x'}\n",
         [
             "product.yaml:5: output_ports[1].name: x is the name of output_ports[0] on line 4 too; add `name: …`"
         ],
@@ -96,7 +96,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "same endpoint": (
         (
             "output_ports:\n  - {name: a, type: NATS, endpoint: 'https://a/x'}\n"
-            "  - {name: b, type: KAFKA, endpoint: 'https://a/x/'}\n"
+            "  - {name: b, type: WEBHOOK, endpoint: 'https://a/x/'}\n"
         ),
         [
             (

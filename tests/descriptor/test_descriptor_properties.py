@@ -43,7 +43,7 @@ SCALARS = (
             "PRODUCT",
             "DBT",
             "python",
-            "KAFKA",
+            "WEBHOOK",
             "daily",
             "PT1H",
             "1.0.0",

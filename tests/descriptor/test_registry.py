@@ -44,7 +44,7 @@ def test_the_installed_kinds_are_found_in_any_case():
 
 def test_every_kind_that_is_reserved_names_its_extra():
     reserved = [kind for family in FAMILIES for kind in Registry({}).kinds(family)]
-    assert {"KAFKA", "NATS", "DELTA"} <= {k.name for k in reserved}
+    assert {"WEBHOOK", "NATS", "DELTA"} <= {k.name for k in reserved}
     for kind in reserved:
         if kind.name == "DECLARED":  # the word for having no kind
             assert (kind.state, kind.implementation, kind.extra) == ("declared only", None, None)

@@ -182,7 +182,7 @@ DATASET = (
             ", key: [shop], access: {mask: [note]}",
             (
                 "product.yaml:6: datasets[0].access: unknown key; known keys: contract, deprecated, "
-                "description, from, key, masks, name, quarantine, sort_by, versions"
+                "description, from, key, masks, name, partitioned_by, quarantine, sort_by, versions"
             ),
         ),
     ],

@@ -253,6 +253,8 @@ def s3_server() -> Iterator[str]:
 @pytest.fixture
 def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """The name of an empty bucket of the test's own; the environment says how to reach it."""
+    import fsspec
+
     from dp_dagster.storage.bucket_client import client
 
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -268,6 +270,8 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> s
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     # What this machine keeps of buckets is the test's own, too.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # It keeps file systems for a process, and with them the server that another test had.
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
     made = f"test-{uuid.uuid4().hex}"
     client().create_bucket(Bucket=made)
     return made

@@ -115,6 +115,10 @@ def _value(place: str, declared: Mapping[str, Any]) -> tuple[dict[str, Any], boo
     return {**around, **values[0]}, nullable
 
 
+_LOWER_ENDS = {"minimum", "exclusiveMinimum"}
+_UPPER_ENDS = {"maximum", "exclusiveMaximum"}
+
+
 def _whole_number(value: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The integer type whose range a schema names, and the schema without the ends that only say the type."""
     if value.get("type") != "integer":
@@ -122,7 +126,8 @@ def _whole_number(value: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     for bits in (8, 16, 32, 64):
         ends = {"minimum": -(2 ** (bits - 1)), "maximum": 2 ** (bits - 1) - 1}
         said = {keyword for keyword, end in ends.items() if value.get(keyword) == end}
-        if said:
+        # A bound on one side alone is a rule: a type has two ends.
+        if said and value.keys() & _LOWER_ENDS and value.keys() & _UPPER_ENDS:
             return f"int{bits}", {key: one for key, one in value.items() if key not in said}
     return "int64", value
 

@@ -31,7 +31,7 @@ _ORDER = (
 )  # fmt: skip
 # Said by the document itself, by the contracts that it points to, or matters of the inside.
 _NOT_OWN = frozenset({"name", "dataset", "contract", "description"})
-_OWN_HEAD = ("refresh_rate", "sla", "alerts", "access", "infrastructure")
+_OWN_HEAD = ("refresh_rate", "partitions", "sla", "alerts", "access", "infrastructure")
 
 
 def export_odps(product: ResolvedProduct) -> Written:

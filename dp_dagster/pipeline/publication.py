@@ -272,7 +272,8 @@ class Publisher:
                 beside=beside,
             )
 
-        accepted = self._written(write, candidate.replaces)
+        # What only adds has no partitions to replace: the draft is told so again.
+        accepted = self._written(write, candidate.replaces or None)
         if parts is None or self.quarantine is None:
             raise AssertionError("rows are split only where there is a quarantine to put them in")
         with self._abandoned_on_error(accepted):

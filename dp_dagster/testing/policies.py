@@ -95,7 +95,7 @@ product_id: bare
 version: 1.0.0
 description: "postgresql://ann:hunter2@db/shops"
 output_ports:
-  - {name: later, type: SQL, endpoint: "snowflake://db/schema/view", sla: "99.9%"}
+  - {name: later, type: NATS, endpoint: "nats://example.com/later", sla: "99.9%"}
 """
 _OLD = """\
 product_id: shops

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from dp_dagster.resolve import ResolvedProduct
 
+# Building quietens warnings for the whole process, which only one thread at a time can do.
+BUILDING = threading.Lock()
+
 PROMISES = """\
 sla: {completeness: 100%}
 alerts:
@@ -48,7 +51,8 @@ def declare(project: TestProject, *changes: tuple[str, str]) -> Path:
 
 def evaluate(project: TestProject, instance: dg.DagsterInstance, name: str) -> None:
     """One evaluation of a sensor, as of a daemon that knows nothing of others."""
-    definitions = build_definitions(product_of(project))
+    with BUILDING:
+        definitions = build_definitions(product_of(project))
     (sensor,) = [one for one in definitions.sensors or [] if one.name == name]
     with dg.build_sensor_context(instance=instance, definitions=definitions) as context:
         sensor(context)

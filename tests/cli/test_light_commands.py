@@ -199,6 +199,7 @@ def test_list_shows_products_and_what_is_published(dp, project):
         "datasets": ["totals"],
         "older_versions": [],
         "output_ports": ["vw_totals"],
+        "partitions": {},
         "published": {"totals": {"version": 7, "rows": 1234, "published_at": "2026-01-02T03:04:05+00:00"}},
     }
 

@@ -68,7 +68,7 @@ def retention_declared(workshop: Workshop) -> PolicySample:
 
 
 def sla_declared(workshop: Workshop) -> PolicySample:
-    declared = "type: SQL, endpoint: 'snowflake://db/schema/vw_totals'"
+    declared = "type: NATS, endpoint: 'nats://example.com/totals'"
     return PolicySample(
         kept=workshop.product(),
         broken=workshop.product(("refresh_rate: daily\nsla: {retention: 90d}\n", "")),

@@ -27,8 +27,7 @@ from dp_dagster.errors import RetryableError
 from dp_dagster.pipeline import Session, publication
 from dp_dagster.pipeline.publication import Publisher
 from dp_dagster.ports.inputs.files import FilesInput
-from dp_dagster.ports.outputs import sql
-from dp_dagster.ports.outputs.sql import SqlOutput, catalog_path
+from dp_dagster.ports.outputs.sql import SqlOutput, catalog_path, duckdb_catalog
 from dp_dagster.records import Records
 from dp_dagster.storage import Table
 from dp_dagster.storage import manifest as manifest_module
@@ -91,9 +90,9 @@ STAGES: dict[str, Any] = {
     "committing the dataset": lambda: die_at_the_commit_of("dataset"),
     "committed the dataset": lambda: setattr(Publisher, "_record_published", die),
     "published": lambda: die_after(Records, "append", subject="published"),
-    "building the catalog": lambda: setattr(sql, "_create_port_view", die),
+    "building the catalog": lambda: setattr(duckdb_catalog, "_create_port_view", die),
     "replaced the catalog": lambda: die_after(SqlOutput, "project"),
-    "replaced the manifest": lambda: die_after(manifest_module, "write_document"),
+    "replaced the manifest": lambda: die_after(manifest_module, "replace_document"),
 }
 
 

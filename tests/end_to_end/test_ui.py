@@ -126,7 +126,7 @@ def test_a_stranger_finds_what_was_published_who_reads_it_and_what_it_is_made_fr
     browser_page.goto(f"/assets/{PORT}?view=events")
     browser_page.get_by_text("last publications").first.wait_for()
     said = browser_page.inner_text("body")
-    assert re.search(r"version 0\s+20[^\n]+\s+933\s+0\s+accepted", said)
+    assert re.search(r"version 0\s+20[^\n]+\s+\d+\s+0\s+accepted", said)
     assert "nobody has registered" in said
     browser_page.get_by_text("[Show Markdown]").last.click()
     browser_page.get_by_text("made from").first.wait_for()

@@ -40,8 +40,12 @@ def serve(
     for product in found:
         for output in served_ports(product):
             typer.echo(f"{product.id}.{output.label}  {output.config.auth.type}", err=True)
-    typer.echo(f"listening on http://{_shown(host)}:{port}", err=True)
-    run(options, host=host, port=port)
+    run(
+        options,
+        host=host,
+        port=port,
+        when_bound=lambda: typer.echo(f"listening on http://{_shown(host)}:{port}", err=True),
+    )
 
 
 def _shown(host: str) -> str:

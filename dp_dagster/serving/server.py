@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dp_dagster.errors import OperatorError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import uvicorn
 
@@ -62,17 +62,24 @@ def _opens_control(settings: Settings) -> bool:
     return demanded.type == "none" and not demanded.beyond_loopback
 
 
-def run(options: ServeOptions, *, host: str, port: int) -> None:
+def run(options: ServeOptions, *, host: str, port: int, when_bound: Callable[[], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; then answer what has begun, and end.
+
+    Args:
+        options: What is served.
+        host: Address of this machine.
+        port: TCP port there.
+        when_bound: Called once the address is taken, before anything is answered.
 
     Raises:
         OperatorError: the address is taken, or is none of this machine.
     """
     import uvicorn
 
+    listening = _bound(host, port)
+    when_bound()
     options.to_environment()
     config = configuration("dp_dagster.serving.app:create", factory=True, workers=options.workers)
-    listening = _bound(host, port)
     if options.workers > 1:
         from uvicorn.supervisors import Multiprocess
 
@@ -117,8 +124,12 @@ def _bound(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         found = socket.socket(family, kind, protocol)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
+        try:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind(address)
+        except OSError:
+            found.close()
+            raise
     except OSError as error:
         raise OperatorError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --host or --port"

@@ -170,6 +170,15 @@ def test_freshness_is_evaluated(dev_server: DevServer) -> None:
     }
 
 
+def test_a_partitioned_port_is_judged_by_the_partition_that_is_due(dev_server: DevServer) -> None:
+    def judged() -> str | None:
+        checks = dev_server.node(PARTITIONED_PORT)["assetChecksOrError"]["checks"]
+        (check,) = (check for check in checks if check["name"] == "sla_freshness")
+        return (check["executionForLatestMaterialization"] or {}).get("status")
+
+    assert eventually(judged, lambda status: status == "SUCCEEDED") == "SUCCEEDED"
+
+
 def test_a_real_time_port_is_judged_by_its_lag(dev_server: DevServer) -> None:
     """Not by its age: a quiet source does not breach for ever."""
 

@@ -6,6 +6,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+import duckdb
 import pytest
 
 if TYPE_CHECKING:
@@ -121,12 +122,17 @@ def test_checks_of_a_dataset(browser_page: Page) -> None:
 
 
 def test_a_stranger_finds_what_was_published_who_reads_it_and_what_it_is_made_from(
-    browser_page: Page,
+    browser_page: Page, dev_server: DevServer
 ) -> None:
+    # The simulation behind customer_360 draws how many customers there are; the published file holds them.
+    published = dev_server.storage / "customer_360" / "customer_360.duckdb"
+    with duckdb.connect(str(published), read_only=True) as catalog:
+        (rows,) = catalog.execute("select count(*) from v1.vw_customers").fetchone() or (0,)
+    assert rows > 0
     browser_page.goto(f"/assets/{PORT}?view=events")
     browser_page.get_by_text("last publications").first.wait_for()
     said = browser_page.inner_text("body")
-    assert re.search(r"version 0\s+20[^\n]+\s+\d+\s+0\s+accepted", said)
+    assert re.search(rf"version 0\s+20[^\n]+\s+{rows}\s+0\s+accepted", said)
     assert "nobody has registered" in said
     browser_page.get_by_text("[Show Markdown]").last.click()
     browser_page.get_by_text("made from").first.wait_for()

@@ -89,6 +89,13 @@ def test_wrong_keys(keys: ApiKeys, asked: Asked) -> None:
         assert error.challenge.startswith("Bearer")
 
 
+def test_who_sends_none_is_told_what_to_send(asked: Asked) -> None:
+    for headers in ({}, {"x-api-key": ""}, {"authorization": ""}):
+        with pytest.raises(AuthenticationError, match="send a key: X-API-Key") as caught:
+            asyncio.run(asked.authenticator.identify(headers))
+        assert (caught.value.status, caught.value.challenge[:6]) == (401, "Bearer")
+
+
 def test_keys_end(keys: ApiKeys, asked: Asked) -> None:
     key, made = keys.create("shop", "user:ada", lifetime=timedelta(seconds=-1))
     assert asked.refused(key).status == 401

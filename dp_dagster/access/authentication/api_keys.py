@@ -264,7 +264,13 @@ class ApiKeyAuthenticator(Authenticator):
 
     async def identify(self, headers: Mapping[str, str]) -> Identity:
         """Whose key it is. Keys come as ``Authorization: Bearer …`` or ``X-API-Key: …``."""
-        credential = headers.get("x-api-key") or bearer(headers, _CHALLENGE)
+        credential = headers.get("x-api-key")
+        if not credential and not headers.get("authorization"):
+            raise AuthenticationError(
+                "send a key: X-API-Key: …; the owner of the product makes one (dp keys create)",
+                challenge=_CHALLENGE,
+            )
+        credential = credential or bearer(headers, _CHALLENGE)
         match = _KEY.match(credential)
         if match is None:
             raise self._refused()

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from dp_dagster.descriptor.dialects import API_VERSION
 from dp_dagster.descriptor.names import ID_PATTERN, MAX_LENGTH, VERSION_PATTERN, id_fault
-from dp_dagster.descriptor.objectives import ObjectiveError, objectives_schema, read_objectives
+from dp_dagster.descriptor.objective_forms import ObjectiveError, objectives_schema, read_objectives
 from dp_dagster.descriptor.partitions import Calendar, PartitionsError
 from dp_dagster.descriptor.partitions import parse as parse_partitions
 from dp_dagster.descriptor.refresh import REAL_TIME, SHORT_FORMS, RefreshRate, RefreshRateError, parse

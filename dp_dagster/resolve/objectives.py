@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any
 
-from dp_dagster.descriptor.objectives import EndOfLife, Freshness, Objective, ObjectiveError, read_objectives
+from dp_dagster.descriptor.objective_forms import ObjectiveError, read_objectives
+from dp_dagster.descriptor.objectives import EndOfLife, Freshness, Objective
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,13 +8,8 @@ from fractions import Fraction
 import jsonschema
 import pytest
 
-from dp_dagster.descriptor.objectives import (
-    OBJECTIVES,
-    ObjectiveError,
-    keys_of,
-    objectives_schema,
-    read_objectives,
-)
+from dp_dagster.descriptor.objective_forms import ObjectiveError, objectives_schema, read_objectives
+from dp_dagster.descriptor.objectives import OBJECTIVES, keys_of
 from dp_dagster.descriptor.quantities import WeeklyHours, read_span
 
 LONG = {

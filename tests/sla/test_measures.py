@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp_dagster.descriptor.objectives import OBJECTIVES, read_objectives
+from dp_dagster.descriptor.objective_forms import read_objectives
+from dp_dagster.descriptor.objectives import OBJECTIVES
 from dp_dagster.sla.calendar import is_open, next_change, tick_after, ticks_before
 from dp_dagster.sla.facts import Answered, Facts, Incident, Measured, Publication, Readable, Shown, Unknown
 from dp_dagster.sla.measures import MEASURES, measure

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ruamel.yaml import YAML
 
-from dp_dagster.descriptor.objectives import OBJECTIVES, read_objectives
+from dp_dagster.descriptor.objective_forms import read_objectives
+from dp_dagster.descriptor.objectives import OBJECTIVES
 from dp_dagster.documents.service_levels import sla_properties
 from dp_dagster.resolve import resolve
 from dp_dagster.settings import Settings

@@ -207,6 +207,7 @@ def from_objectives(
         facts = {
             **links(product.settings, product.id, port),
             "promised": state.promise,
+            "partition": state.partition or "",
             "measured": state.reading_text,
             "budget": state.budget_text,
             "consumers see": consumers_see(product.settings, product.id, port),

@@ -115,10 +115,12 @@ def _is_news(shown: list[Any] | None, state: str, now: datetime) -> bool:
 
 def _shown(state: ObjectiveState) -> dict[str, Any]:
     """Outcome, severity, sentence and metadata of a check."""
+    of_partition = {"partition": state.partition} if state.partition else {}
     if state.state == "not_evaluated":
-        return _unknown(state.reason, {"promise": state.promise})
+        return _unknown(state.reason, {"promise": state.promise, **of_partition})
     metadata: dict[str, Any] = {
         "promise": state.promise,
+        **of_partition,
         "state": state.state,
         "since": state.since.isoformat(),
     }

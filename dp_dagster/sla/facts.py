@@ -133,7 +133,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Measured:
-    """What evaluating an objective came to."""
+    """What evaluating an objective came to, and the partition that it is about if it is about one."""
 
     state: State
     reason: str
@@ -142,6 +142,7 @@ class Measured:
     unit: Unit = ""
     onset: datetime | None = None
     budget: Budget | None = None
+    partition: str | None = None
 
 
 def not_evaluated(reason: str, target: float | None = None, unit: Unit = "") -> Measured:

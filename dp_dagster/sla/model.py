@@ -59,6 +59,7 @@ class Reading:
         onset: Since when it has been so, where that is known better than by asking again and again: the deadline
             that passed, say.
         budget: Where the objective has one.
+        partition: Key of the partition that it is about; ``None`` where it is about the port as a whole.
     """
 
     product: str
@@ -73,6 +74,7 @@ class Reading:
     unit: Unit = ""
     onset: datetime | None = None
     budget: Budget | None = None
+    partition: str | None = None
 
     @property
     def key(self) -> ObjectiveKey:
@@ -95,6 +97,7 @@ class ObjectiveState:
         first_at: First evaluation ever.
         budget_seconds: The whole budget.
         budget_left: Share of it that is left.
+        partition: Key of the partition that the last reading is about; ``None`` where it is about the port as a whole.
     """
 
     product: str
@@ -113,6 +116,7 @@ class ObjectiveState:
     budget_seconds: float | None = None
     budget_left: float | None = None
     burn_rate: float | None = None
+    partition: str | None = None
 
     @property
     def key(self) -> ObjectiveKey:

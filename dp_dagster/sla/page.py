@@ -178,6 +178,8 @@ def _row(one: ObjectiveState, trend: Sequence[Stretch], start: datetime, now: da
     chart = trend_chart(trend, start, now, one.target, f"{one.port} {name} over {span(now - start)}")
     reading = escape(one.reading_text)
     target = f'<br><small class="soft">of {escape(one.target_text)}</small>' if one.target is not None else ""
+    if one.partition:
+        target += f'<br><small class="soft">partition {escape(one.partition)}</small>'
     return (
         f'<tr><th scope="row">{escape(name)}<small>{escape(one.port)}</small></th><td>{escape(one.promise)}</td>'
         f'<td class="number">{reading}{target}</td><td class="number">{budget}</td><td>{chart}</td>'

@@ -181,4 +181,5 @@ def _reading(
         unit=measured.unit,
         onset=measured.onset,
         budget=measured.budget,
+        partition=measured.partition,
     )

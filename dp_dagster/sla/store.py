@@ -212,6 +212,7 @@ class Readings:
             "value": state.value,
             "target": state.target,
             "unit": state.unit,
+            **({"partition": state.partition} if state.partition else {}),
             **more,
         }
         append_within(
@@ -241,6 +242,11 @@ class Readings:
             if self._opened is None:
                 database, tables = RecordsDatabase.open(self._url, self._lock_timeout), Tables()
                 database.make(tables.metadata)
+                with database.reading() as connection:
+                    is_old = tables.lacks_columns(connection)
+                if is_old:
+                    with database.writing() as connection:
+                        tables.add_missing_columns(connection)
                 self._opened = (database, tables)
             return self._opened
 
@@ -277,6 +283,7 @@ def _state_after(before: ObjectiveState | None, reading: Reading) -> ObjectiveSt
         budget_seconds=budget.total.total_seconds() if budget else None,
         budget_left=budget.left if budget else None,
         burn_rate=budget.burn_rate if budget else None,
+        partition=reading.partition,
     )
 
 
@@ -310,6 +317,7 @@ def _reading_row(reading: Reading) -> dict[str, Any]:
         "unit": reading.unit,
         "onset": reading.onset.timestamp() if reading.onset else None,
         "budget_left": reading.budget.left if reading.budget else None,
+        "partition": reading.partition,
     }
 
 
@@ -326,6 +334,7 @@ def _reading(row: Row[Any]) -> Reading:
         target=row.target,
         unit=row.unit,
         onset=_moment(row.onset) if row.onset is not None else None,
+        partition=row.partition,
     )
 
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
     case,
     event,
     func,
+    inspect,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -67,6 +68,7 @@ class Tables:
                 Column("unit", String(8), nullable=False),
                 Column("onset", Float),
                 Column("budget_left", Float),
+                Column("partition", String(16)),
                 Index("dp_sla_readings_of", "product", "port", "objective", "id"),
             )
         )
@@ -87,6 +89,7 @@ class Tables:
             Column("budget_seconds", Float),
             Column("budget_left", Float),
             Column("burn_rate", Float),
+            Column("partition", String(16)),
         )
         # The key begins with the size and the start: a month of one product is one stretch of the index.
         self.rollups = Table(
@@ -153,6 +156,18 @@ class Tables:
             Column("probes", Integer, nullable=False),
             Column("good", Integer, nullable=False),
         )
+
+    def add_missing_columns(self, connection: Connection) -> None:
+        """What an earlier release made has no column for partitions yet."""
+        for table in (self.states, self.readings):
+            there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+            if "partition" not in there:
+                connection.execute(DDL(f"alter table {table.name} add column partition varchar(16)"))  # type: ignore[no-untyped-call]
+
+    def lacks_columns(self, connection: Connection) -> bool:
+        """Whether an earlier release made the tables; the readings' column is added last."""
+        columns = inspect(connection).get_columns(self.readings.name)
+        return all(column["name"] != "partition" for column in columns)
 
     def upsert_state(self, connection: Connection) -> Any:
         """Replace the state of an objective."""

@@ -175,3 +175,22 @@ def test_a_database_that_cannot_be_read_says_where(tmp_path):
     )
     with pytest.raises(StoreError, match=r"records\.db"):
         Readings(f"sqlite:///{tmp_path}/records.db").states()
+
+
+def test_a_state_and_a_reading_name_their_partition(readings):
+    readings.record([after(0, partition="2026-02")])
+    (state,) = readings.record([after(5, "breached", partition="2026-03")])
+    assert state.partition == readings.states()[0].partition == "2026-03"
+    assert [one.partition for one in readings.history(KEY)] == ["2026-03", "2026-02"]
+
+
+def test_tables_of_an_earlier_release_learn_of_partitions(readings, tmp_path):
+    readings.record([after(0)])
+    database, tables = readings.opened()
+    with database.writing() as connection:
+        for table in (tables.readings, tables.states):
+            connection.execute(sqlalchemy.text(f"alter table {table.name} drop column partition"))
+    renewed = Readings(f"sqlite:///{tmp_path}/records.db")
+    assert renewed.states()[0].partition is None
+    renewed.record([after(5, partition="2026-03")])
+    assert renewed.states()[0].partition == renewed.history(KEY)[0].partition == "2026-03"

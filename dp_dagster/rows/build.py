@@ -20,6 +20,7 @@ from queue import Full, Queue
 from typing import TYPE_CHECKING
 
 from dp_dagster.contracts.type_trees import parse_type
+from dp_dagster.engines.arrow import Batches
 from dp_dagster.errors import DataProductError, LockedError, StoreError
 from dp_dagster.rows.forms import NAN, form_of
 from dp_dagster.rows.json_text import row_text
@@ -103,7 +104,7 @@ def _fill(building: Path, layout: Layout, threads: int, memory: str) -> None:
             source.execute(f"set threads = {threads}")
             for statement in _statements(layout):
                 _run(store, statement)
-            with _read_ahead(source.execute(_stored_rows(layout)).to_arrow_reader(_BATCH_ROWS)) as rows:
+            with _read_ahead(Batches(source.execute(_stored_rows(layout)), _BATCH_ROWS)) as rows:
                 _append(store, rows)
             _put_nans(source, store, layout)
             for number, index in enumerate(layout.indexes):
@@ -141,7 +142,7 @@ def _append(store: AdbcConnection, rows: pa.RecordBatchReader) -> None:
 
 
 @contextmanager
-def _read_ahead(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatchReader]:
+def _read_ahead(rows: Batches) -> Iterator[pa.RecordBatchReader]:
     """The same rows, read in a thread of their own while those before them are written."""
     import pyarrow as pa
 

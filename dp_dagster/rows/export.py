@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import math
 import os
 import threading
+import time
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -226,7 +228,11 @@ class _Job:
         self._is_done = False
         self._is_stopped = False
         self._error: BaseException | None = None
+        self._is_late = False
+        self._deadline = math.inf
         self._cursor: duckdb.DuckDBPyConnection | None = None
+        #: Nobody interrupts a cursor that is closed.
+        self._guard = threading.Lock()
 
     def start(self) -> None:
         """Begin to make it."""
@@ -235,9 +241,9 @@ class _Job:
     def stop(self) -> None:
         """Make no more of it."""
         self._is_stopped = True
-        cursor = self._cursor
-        if cursor is not None:
-            cursor.interrupt()
+        with self._guard:
+            if self._cursor is not None:
+                self._cursor.interrupt()
 
     async def follow(self) -> AsyncIterator[bytes]:
         """All of it, from the beginning, as it grows."""
@@ -311,7 +317,7 @@ class _Job:
         cursor = self._cursor = exports.engine.cursor()
         timer = threading.Timer(exports.seconds, self._expire)
         timer.daemon = True
-        self._is_late = False
+        self._deadline = time.monotonic() + exports.seconds
         timer.start()
         try:
             with exports.engine.faults():
@@ -322,7 +328,8 @@ class _Job:
             raise StoreError("the export was stopped") from None
         finally:
             timer.cancel()
-            self._cursor = None
+            with self._guard:
+                self._cursor = None
             cursor.close()
 
     def _expire(self) -> None:
@@ -334,7 +341,9 @@ class _Job:
         import duckdb
 
         self.rows += rows
-        if self._is_stopped:
+        # The timer's thread may get no turn while rows come fast.
+        self._is_late = self._is_late or time.monotonic() >= self._deadline
+        if self._is_stopped or self._is_late:
             raise duckdb.InterruptException("stopped")
         largest = self._exports.largest
         if self._file.size + len(data) > largest:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
+_AGAIN_SECONDS = 0.05
 GONE = "this version is no longer kept; start again without cursor and without as_of"
 """What is said of a version whose files were removed."""
 DUCKDB_TYPES = {
@@ -128,15 +129,26 @@ def time_limit(cursor: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[No
     """
     import duckdb
 
-    timer = threading.Timer(seconds, cursor.interrupt)
-    timer.daemon = True
-    timer.start()
+    is_over = threading.Event()
+    guard = threading.Lock()
+
+    def watch() -> None:
+        wait = seconds
+        while not is_over.wait(wait):
+            with guard:  # the cursor is closed afterwards, and then knows no interrupt
+                if not is_over.is_set():
+                    cursor.interrupt()
+            # DuckDB forgets an interrupt that comes before a query has begun.
+            wait = _AGAIN_SECONDS
+
+    threading.Thread(target=watch, name="time-limit", daemon=True).start()
     try:
         yield
     except duckdb.InterruptException:
         raise too_long(seconds) from None
     finally:
-        timer.cancel()
+        with guard:
+            is_over.set()
 
 
 def too_long(seconds: float) -> QueryLimitError:

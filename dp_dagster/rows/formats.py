@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dp_dagster.contracts.type_trees import parse_type
+from dp_dagster.engines.arrow import Batches
 from dp_dagster.engines.duckdb import literal, quote
 from dp_dagster.rows.conditions import Sql, before, behind
 from dp_dagster.rows.json_text import row_expression, text_expression, value_expression
@@ -95,7 +96,7 @@ def _lines(cursor: duckdb.DuckDBPyConnection, sql: Sql, put: Put, first: bytes =
     import numpy as np
 
     is_empty = True
-    for batch in cursor.execute(sql.text, sql.values).to_arrow_reader(_TEXT_BATCH_ROWS):
+    for batch in Batches(cursor.execute(sql.text, sql.values), _TEXT_BATCH_ROWS):
         if not batch.num_rows:
             continue
         lines = batch.column(0)
@@ -178,7 +179,7 @@ class _Sink:
 
 def write_arrow(cursor: duckdb.DuckDBPyConnection, sql: Sql, put: Put) -> None:
     """An Arrow IPC stream."""
-    reader = cursor.execute(sql.text, sql.values).to_arrow_reader(_ARROW_BATCH_ROWS)
+    reader = Batches(cursor.execute(sql.text, sql.values), _ARROW_BATCH_ROWS)
     # The same as pyarrow's own writer makes, which writes each batch in dozens of pieces.
     put(memoryview(reader.schema.serialize()))
     for batch in reader:
@@ -191,7 +192,7 @@ def write_parquet(cursor: duckdb.DuckDBPyConnection, sql: Sql, put: Put) -> None
     import pyarrow as pa
     from pyarrow import parquet
 
-    reader = cursor.execute(sql.text, sql.values).to_arrow_reader(_ROW_GROUP_ROWS)
+    reader = Batches(cursor.execute(sql.text, sql.values), _ROW_GROUP_ROWS)
     sink = _Sink(put)
     file = pa.PythonFile(sink, mode="w")
     with parquet.ParquetWriter(file, reader.schema, compression="snappy") as writer:

@@ -18,7 +18,7 @@ from row_helpers import COUNT, EVERY_TYPE, every_type, published
 from dp_dagster.contracts.model import Column
 from dp_dagster.errors import QueryLimitError, StoreError, VersionGoneError
 from dp_dagster.predicates.model import EVERYTHING, AllOf, Condition
-from dp_dagster.rows import export
+from dp_dagster.rows import export, formats
 from dp_dagster.rows.query import Query, Sort
 from dp_dagster.rows.ranges import KeyRange, key_range, write_range
 from dp_dagster.storage.types import arrow_schema
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import duckdb
     from row_helpers import Rows
 
     from dp_dagster.access.view import DatasetView
+    from dp_dagster.rows.conditions import Sql
     from dp_dagster.rows.formats import Put
     from dp_dagster.rows.query import Format
 
@@ -254,6 +256,33 @@ def test_too_large_and_too_slow(tmp_path: Path) -> None:
         pytest.raises(QueryLimitError, match="longer than"),
     ):
         exported(made, made.view(), Query(made.names, limit=None), "json")
+
+
+def test_what_is_stopped_in_the_middle_is_told_as_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow's interface hands an interrupt on as the text of an OSError."""
+    rows = 3 * 4_096
+    table = pa.table({"id": range(rows), "text": ["a text"] * rows})
+    pieces = 0
+
+    def write(cursor: duckdb.DuckDBPyConnection, sql: Sql, put: Put) -> None:
+        def then_stop(data: Any, count: int = 0) -> None:
+            nonlocal pieces
+            put(data, count)
+            pieces += 1
+            cursor.interrupt()
+
+        formats.write_ndjson(cursor, sql, then_stop)
+
+    monkeypatch.setattr(export, "writer_of", lambda *_: write)
+    with (
+        published(tmp_path, [table], {"id": "int64", "text": "string"}, ("id",)) as made,
+        pytest.raises(StoreError, match="was stopped"),
+    ):
+        exported(made, made.view(), Query(made.names, limit=None), "ndjson")
+    assert pieces == 1
+    assert list((tmp_path / "exports").iterdir()) == []
 
 
 def test_two_who_ask_the_same_share_the_work(one_file: Rows) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dp_dagster.engines.arrow import Batches
 from dp_dagster.errors import StoreError
 from dp_dagster.predicates.sql import quoted
 
@@ -73,7 +74,7 @@ def batches(
     query = f"select {', '.join(expressions)} from {scan(snapshot.files)}"
     try:
         with in_memory() as connection:
-            yield iter(connection.execute(query, parameters).to_arrow_reader(BATCH_ROWS))
+            yield iter(Batches(connection.execute(query, parameters), BATCH_ROWS))
     except duckdb.Error as error:
         raise StoreError(
             f"version {snapshot.version} of {snapshot.location.area} cannot be read: {first_line(error)}"

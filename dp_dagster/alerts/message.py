@@ -52,7 +52,7 @@ def compose(names: Callable[[str], str], product: str, told: Sequence[Told]) -> 
         product: Whose alerts they are.
         told: What became of them.
     """
-    told = sorted(told, key=lambda one: (one.alert.opened_at, one.alert.id, one.kind == "recovered"))
+    told = sorted(told, key=_place)
     bad = [one.alert.severity for one in told if one.kind != "recovered"]
     severity = _worst(bad) if bad else "recovered"
     whose = names(product)
@@ -66,6 +66,12 @@ def compose(names: Callable[[str], str], product: str, told: Sequence[Told]) -> 
         what = ", ".join(part for part in parts if part)
     title = f"[{severity}] {whose}: {what}"
     return title, "\n\n".join(_section(one) for one in told), severity
+
+
+def _place(told: Told) -> tuple[object, ...]:
+    """Where an alert stands in a message. What began at the same moment is not left to its id, which is drawn."""
+    alert = told.alert
+    return alert.opened_at, alert.condition, alert.subject, alert.id, told.kind == "recovered"
 
 
 def product_name(product: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import duckdb
+
+#: Seconds that another thread of this process may take to let a database go that it has closed.
+_LETTING_GO = 60.0
 
 
 def quote(identifier: str) -> str:
@@ -52,7 +56,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
 
 @contextmanager
 def connect(database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a work database and close it again.
+    """Open a work database and close it again. Threads of one process may have it open at the same time.
 
     Raises:
         LockedError: another process has it open.
@@ -62,7 +66,7 @@ def connect(database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
     database.parent.mkdir(parents=True, exist_ok=True)
     try:
-        connection = duckdb.connect(str(database))
+        connection = _opened(database)
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
             raise LockedError(
@@ -74,6 +78,29 @@ def connect(database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
     finally:
         connection.close()
+
+
+def _opened(database: Path) -> duckdb.DuckDBPyConnection:
+    """A connection to a file.
+
+    Who opens it while another thread closes the last connection to it meets a database that is neither open any more
+    nor closed yet, and DuckDB refuses it as attached already. It is gone in a moment.
+    """
+    import duckdb
+
+    deadline = time.monotonic() + _LETTING_GO
+    while True:
+        try:
+            return duckdb.connect(str(database))
+        except duckdb.BinderException as error:
+            if "Unique file handle conflict" not in str(error):
+                raise
+            if time.monotonic() > deadline:
+                raise LockedError(
+                    f"work database {database.name} is being closed by another thread of this process, "
+                    f"for {_LETTING_GO:.0f} s now; try again when that run has ended"
+                ) from error
+        time.sleep(0.005)
 
 
 @contextmanager

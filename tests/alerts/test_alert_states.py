@@ -270,3 +270,16 @@ def test_a_message_says_what_since_when_and_how_bad():
     assert many[0] == "[error] Shops: 3 wrong, 1 recovered"
     alone = compose(lambda _: "Shops", "shops", told[2:])
     assert alone[::2] == ("[recovered] Shops: recovered: run failed (run)", "recovered")
+
+
+@pytest.mark.parametrize("drawn", [("a", "b"), ("b", "a")])
+def test_what_began_at_the_same_moment_is_told_in_one_order(drawn):
+    """Whatever ids were drawn for it."""
+    watched = Watched()
+    watched.ids = iter(drawn)
+    watched.look(seen(), seen("contract_violation", subject="v1/dataset/totals"))
+    told = [Told(item.kind, item.alert) for item in watched.items]
+    title, _, _ = compose(lambda _: "Shops", "shops", told)
+    assert title == (
+        "[error] Shops: contract broken, nothing published (v1/dataset/totals); run failed (run)"
+    )

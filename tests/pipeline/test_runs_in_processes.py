@@ -253,6 +253,21 @@ def test_steps_of_one_run_in_several_threads(workshop: Workshop) -> None:
     assert set(json.loads(published.metadata["dp.upstream"])) == set(names)
 
 
+def test_threads_open_and_close_one_work_database(tmp_path: Path) -> None:
+    """Each closes what the others are about to open, as steps of one run do."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from dp_dagster.engines.duckdb import connect
+
+    def steps(number: int) -> None:
+        for _ in range(100):
+            with connect(tmp_path / "work.duckdb") as connection:
+                connection.execute(f"create or replace temp table made as select {number} as number")
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(steps, range(4))) == [None] * 4
+
+
 @pytest.mark.slow
 def test_a_reader_without_pause_during_a_hundred_publications(workshop: Workshop, tmp_path: Path) -> None:
     contract = (

@@ -1,7 +1,8 @@
 """Connections that take their time: who is slow gets an answer, who stands still makes room for others.
 
 uvicorn waits for ever for a request that never comes to its end, and for a reader who reads nothing. Each such
-connection costs a file and some memory, so a few thousand of them would be all that a server does.
+connection costs a file and some memory, so a few thousand of them would be all that a server does. And it takes what
+is sent to a client who has left without a word, so that an export would be made to its end for nobody.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 if TYPE_CHECKING:
     import asyncio
 
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+    from dp_dagster.serving.protocol import Application, Message, Receive, Scope
+
 REQUEST_SECONDS = 20.0
 """How long a request may take to arrive: from the connection, or its first byte, to the end of its body."""
 
@@ -24,8 +29,12 @@ STALLED_SECONDS = 120.0
 """How long a reader may read nothing of what waits for it."""
 
 
+class ClientGoneError(ConnectionError):
+    """What was sent came to nobody: the client has left before the end of the answer."""
+
+
 class PatientProtocol(HttpToolsProtocol):
-    """HTTP/1.1, as uvicorn speaks it, with an end to its patience."""
+    """HTTP/1.1, as uvicorn speaks it, with an end to its patience. Sending to who has left raises, as ASGI 2.4 says."""
 
     request_seconds = REQUEST_SECONDS
     stalled_seconds = STALLED_SECONDS
@@ -35,6 +44,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._is_arriving = True
         self._arriving: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
+        self._answered: RequestResponseCycle | None = None
 
     # -- a request arrives -----------------------------------------------------------------------------
 
@@ -89,6 +99,11 @@ class PatientProtocol(HttpToolsProtocol):
 
     # -- an answer leaves ------------------------------------------------------------------------------
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Answer a request."""
+        self._answered = cycle
+        super()._start_asgi_task(cycle, _telling(app, cycle))
+
     def pause_writing(self) -> None:
         """The reader is slower than the answer."""
         super().pause_writing()
@@ -119,9 +134,28 @@ class PatientProtocol(HttpToolsProtocol):
         """It is over."""
         self._stop_waiting()
         self._go_on()
+        answered = self._answered
+        if answered is not None and answered is not self.cycle and not answered.response_complete:
+            # Another request stands behind it; uvicorn tells that one alone.
+            answered.disconnected = True
+            answered.message_event.set()
         super().connection_lost(exc)
 
     def _go_on(self) -> None:
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+
+
+def _telling(application: Application, cycle: RequestResponseCycle) -> Any:
+    """An application that is told when the client of its answer has left."""
+
+    async def send(message: Message) -> None:
+        await cycle.send(message)  # type: ignore[arg-type]  # the same messages, as plain dictionaries
+        if cycle.disconnected:
+            raise ClientGoneError
+
+    async def answer(scope: Scope, receive: Receive, _: Any) -> None:
+        await application(scope, receive, send)
+
+    return answer

@@ -179,13 +179,16 @@ class Shell:
     ) -> None:
         if isinstance(error, TimeoutError):
             error = QueryLimitError("the answer takes longer than this port allows; ask for fewer rows")
-        if answer.is_gone(error):
+        if answer.is_gone:
             # The client left; there is nobody to tell.
             answer.status = 499
             return
         if not answer.status:
             answer.timeout = answer.largest = None
-            await answer_problem(out, error, request_id, head=head)
+            try:
+                await answer_problem(out, error, request_id, head=head)
+            except ConnectionError:
+                answer.status = 499
             return
         # It has begun: all that is left is to break it off, so that nobody takes a part for the whole.
         _LOG.error("request %s broke off: %s", request_id, error)
@@ -218,7 +221,7 @@ class BrokenOffError(Exception):
 class Answer:
     """What the application sends, on its way to the client: gets the shell's headers, and is measured."""
 
-    __slots__ = ("_id", "_send", "is_broken", "largest", "more", "size", "status", "timeout")
+    __slots__ = ("_id", "_send", "is_broken", "is_gone", "largest", "more", "size", "status", "timeout")
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
@@ -229,6 +232,7 @@ class Answer:
         self.status = 0
         self.size = 0
         self.is_broken = False
+        self.is_gone = False
 
     async def __call__(self, message: Message) -> None:
         """One message."""
@@ -246,17 +250,18 @@ class Answer:
         else:
             self.size += len(message.get("body", b""))
             self._check(self.size)
-        await self._send(message)
+        try:
+            await self._send(message)
+        except ConnectionError:
+            # Of the client's connection; one that a port has elsewhere fails as anything else does.
+            self.is_gone = True
+            raise
 
     def _check(self, size: int) -> None:
         if self.largest is not None and size > self.largest:
             raise QueryLimitError(
                 f"the answer is larger than {self.largest:,} bytes; filter, or select fewer columns"
             )
-
-    def is_gone(self, error: Exception) -> bool:
-        """Whether an error only says that the client has left."""
-        return isinstance(error, ConnectionError)
 
 
 def check_size(scope: Scope, headers: dict[bytes, bytes]) -> None:

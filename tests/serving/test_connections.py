@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,9 +17,10 @@ from dp_dagster.serving.connections import PatientProtocol
 from dp_dagster.serving.shell import Route, Shell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dp_dagster.serving.protocol import Receive, Scope, Send
+    from dp_dagster.serving.shell import Served
 
 SECONDS = 0.4
 BLOCK = b"x" * 65536
@@ -45,10 +48,44 @@ async def _reading(_scope: Scope, receive: Receive, send: Send) -> None:
         await _short(_scope, receive, send)
 
 
+async def _late(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Fails when the client has left."""
+    LATE.reached.set()
+    await asyncio.to_thread(LATE.opened.wait, 30)
+    raise RuntimeError("nobody is told")
+
+
+async def _without_database(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise ConnectionRefusedError("the port's own database")
+
+
+class Gate:
+    """Where an answer waits until the test lets it through."""
+
+    def __init__(self) -> None:
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+
+LATE = Gate()
+
+
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def outcomes() -> list[Served]:
+    """What the access log is told."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def address(outcomes: list[Served]) -> Iterator[str]:
     """A server whose patience is short."""
-    shell = Shell([Route("/short", _short), Route("/long", _long), Route("/reading", _reading)])
+    answers = {
+        "/short": _short,
+        "/long": _long,
+        "/reading": _reading,
+        "/late": _late,
+        "/without": _without_database,
+    }
+    shell = Shell([Route(path, answer, finished=outcomes.append) for path, answer in answers.items()])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PatientProtocol, "request_seconds", SECONDS)
         patch.setattr(PatientProtocol, "stalled_seconds", SECONDS)
@@ -148,6 +185,50 @@ def test_a_reader_who_reads_nothing_makes_room(address: str) -> None:
             assert still_works(address)
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "behind", [b"", b"GET /short HTTP/1.1\r\nhost: x\r\n\r\n"], ids=["alone", "another one waits"]
+)
+def test_who_leaves_in_the_middle_is_answered_no_more(
+    address: str, outcomes: list[Served], behind: bytes
+) -> None:
+    """The port is told with the next piece, and the access says so."""
+    before = len(outcomes)
+    with connection(address, b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n" + behind) as made:
+        made.recv(1000)
+    _wait_for(lambda: any(one.route.path == "/long" for one in outcomes[before:]))
+    (left,) = [one for one in outcomes[before:] if one.route.path == "/long"]
+    assert left.status == 499
+    assert left.size < len(BLOCK) * BLOCKS
+    assert still_works(address)
+
+
+def test_an_error_of_who_has_left_is_told_to_nobody(
+    address: str, outcomes: list[Served], caplog: pytest.LogCaptureFixture
+) -> None:
+    with connection(address, b"GET /late HTTP/1.1\r\nhost: x\r\n\r\n") as made:
+        assert LATE.reached.wait(30)
+        own = f"{made.getsockname()[1]:04X}"
+    _wait_for(lambda: not _is_open(address, own))
+    LATE.opened.set()
+    _wait_for(lambda: any(one.route.path == "/late" for one in outcomes))
+    assert [one.status for one in outcomes if one.route.path == "/late"] == [499]
+    assert "ASGI" not in caplog.text
+
+
+def test_a_connection_of_the_ports_own_is_not_the_clients(address: str) -> None:
+    """It failed, and says so; taken for a client who left, it would get no answer at all."""
+    answer = httpx.get(f"{address}/without", trust_env=False)
+    assert answer.status_code == 500
+    assert "database" not in answer.text
+
+
+def _wait_for(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def _is_open(address: str, reader: str) -> bool:

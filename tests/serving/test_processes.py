@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from serving_helpers import DESCRIPTOR, PLUGIN, make_product, publish, resolved
-from support import Processes
+from serving_helpers import DESCRIPTOR, PLUGIN, make_product, publish, resolved, serving
+from support import Processes, end_group, group_lives
+
+from dp_dagster.rows import export
+from dp_dagster.rows.version import PublishedVersion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from serving_helpers import Running
+
     from dp_dagster.resolve import ResolvedProduct
+    from dp_dagster.rows.formats import Put
+    from dp_dagster.rows.query import Format
 
 pytestmark = pytest.mark.slow
 PORT = "/counted/v1/plain"
@@ -109,8 +119,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, large: ResolvedProduct) -> 
         yield found
         found.client.close()
     finally:
-        from support import end_group
-
         for process in processes.started:
             end_group(process)
 
@@ -130,32 +138,156 @@ def exports(product: ResolvedProduct) -> list[str]:
     return sorted(path.name for path in (product.settings.state_directory / "exports").iterdir())
 
 
-def test_a_slow_reader_fills_no_memory_and_gets_everything(server: Server, large: ResolvedProduct) -> None:
+def accesses(product: ResolvedProduct) -> list[tuple[int, int, int]]:
+    """Status, rows and bytes of what was asked of the REST port, as written down so far, in order."""
+    with contextlib.closing(sqlite3.connect(Path(product.settings.storage) / "records.db")) as database:
+        return database.execute(
+            "select status, rows, bytes from dp_accesses where port = 'api' order by batch, number"
+        ).fetchall()
+
+
+@pytest.mark.parametrize("address", [f"{PORT}/export?form=json", f"{REST}?limit=all"], ids=["plain", "REST"])
+def test_a_slow_reader_fills_no_memory_and_gets_everything(
+    server: Server, large: ResolvedProduct, address: str
+) -> None:
     before = server.memory()
-    with server.request(f"{PORT}/export?form=json") as connection:
+    with server.request(address) as connection:
         received = connection.recv(1000)
         wait_for(lambda: any(name.endswith(".json") for name in exports(large)))
         time.sleep(0.3)
         assert server.memory() - before < 120 * MEGABYTE
         assert server.client.get(f"{PORT}/7").json()[0] == 7
+        assert server.client.get(f"{REST}/7").json()["number"] == 7
         pieces = [received]
         while piece := connection.recv(1 << 20):
             pieces.append(piece)
     head, _, body = b"".join(pieces).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200")
-    answer = without_chunks(body)
+    answer = body if b"content-length" in head else without_chunks(body)
     assert answer.count(b'"batch":1') == ROWS
     assert server.memory() - before < 150 * MEGABYTE
+    if address.startswith(REST):
+        wait_for(lambda: (200, ROWS, len(answer)) in accesses(large))
 
 
-def test_when_the_last_reader_leaves_the_work_is_stopped(server: Server, large: ResolvedProduct) -> None:
-    with server.request(f"{PORT}/export?form=csv&columns=text") as connection:
-        connection.recv(1000)
-    wait_for(lambda: not any("unfinished" in name for name in exports(large)))
-    assert server.client.get(f"{PORT}/7").json()[0] == 7
-    # Whoever asks next gets it whole.
-    whole = server.client.get(f"{PORT}/export?form=csv&columns=text").text
-    assert whole.count("\r\n") == ROWS + 1
+class Gate:
+    """Where something waits until the test lets it through."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+    def wait(self) -> None:
+        """Wait to be let through."""
+        self.reached.set()
+        assert self.opened.wait(60)
+
+
+def left_over(product: ResolvedProduct) -> list[str]:
+    """Threads and open files of exports, in this process."""
+    folder = str(product.settings.state_directory / "exports")
+    threads = [one.name for one in threading.enumerate() if one.name.startswith("export-")]
+    open_files = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            open_files.append(str(descriptor.readlink()))
+    return [*threads, *(one for one in open_files if one.startswith(folder))]
+
+
+def connections(running: Running) -> list[str]:
+    """The ports of those whose connections the server has, as the system says."""
+    own = f"{running.port:04X}"
+    ends = [line.split()[1:4] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [there[-4:] for here, there, state in ends if here.endswith(own) and state in {"01", "08"}]
+
+
+def asking(running: Running, address: str) -> socket.socket:
+    """A connection of its own that has asked for something, and reads as little as it can."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    made.settimeout(60)
+    made.connect(("127.0.0.1", running.port))
+    made.sendall(f"GET {address} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+    return made
+
+
+def leave(made: socket.socket, running: Running) -> None:
+    """Close a connection, and wait until the server has seen it."""
+    own = f"{made.getsockname()[1]:04X}"
+    made.close()
+    wait_for(lambda: own not in connections(running))
+
+
+def test_who_leaves_an_export_stops_it(large: ResolvedProduct, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread ends, its file is closed and removed, and the access says that nobody got it whole."""
+    gate, stopped, pieces = Gate(), threading.Event(), []
+    writer_of, stop = export.writer_of, export._Job.stop
+
+    def slow_writer(form: Format, columns: tuple[str, ...]) -> Any:
+        write = writer_of(form, columns)
+
+        def make(cursor: Any, sql: Any, put: Put) -> None:
+            def put_slowly(data: Any, rows: int = 0) -> None:
+                if len(pieces) == 1:
+                    gate.wait()
+                elif pieces:
+                    assert stopped.wait(60)
+                pieces.append(rows)
+                put(data, rows)
+
+            write(cursor, sql, put_slowly)
+
+        return make
+
+    def noted(job: Any) -> None:
+        stop(job)
+        stopped.set()
+
+    monkeypatch.setattr(export, "writer_of", slow_writer)
+    monkeypatch.setattr(export._Job, "stop", noted)
+    with serving(large) as running:
+        made = asking(running, f"{REST}?format=csv&fields=text")
+        assert made.recv(100).startswith(b"HTTP/1.1 200")
+        assert gate.reached.wait(60)
+        leave(made, running)
+        gate.opened.set()
+        assert stopped.wait(60)
+        wait_for(lambda: not left_over(large))
+        assert not any("unfinished" in name for name in exports(large))
+        wait_for(lambda: any(status == 499 for status, _, _ in accesses(large)))
+        (rows,) = [rows for status, rows, _ in accesses(large) if status == 499]
+        assert 0 < rows <= sum(pieces) < ROWS
+        monkeypatch.undo()
+        # Whoever asks next gets it whole.
+        whole = running.client.get(REST, params={"format": "csv", "fields": "text"}).text
+        assert whole.count("\r\n") == ROWS + 1
+
+
+def test_who_leaves_before_their_page_is_there(
+    large: ResolvedProduct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that a cursor led to: nothing is left, the access says that nobody got it, the cursor still holds."""
+    gate, page_of = Gate(), PublishedVersion._page_from_files
+
+    def slow_page(version: PublishedVersion, plan: Any) -> Any:
+        gate.wait()
+        return page_of(version, plan)
+
+    with serving(large) as running:
+        first = running.client.get(REST, params={"sort": "-text", "limit": 10}).json()
+        following = first["links"]["next"]
+        before = accesses(large).count((499, 10))
+        monkeypatch.setattr(PublishedVersion, "_page_from_files", slow_page)
+        made = asking(running, following)
+        assert gate.reached.wait(60)
+        leave(made, running)
+        gate.opened.set()
+        wait_for(lambda: [status for status, _, _ in accesses(large)].count(499) == before + 1)
+        assert not left_over(large)
+        page = running.client.get(following).json()
+        texts = [row["text"] for row in first["data"] + page["data"]]
+        assert texts == sorted(texts, reverse=True)
+        assert len(set(texts)) == 20
 
 
 def test_a_thousand_idle_connections(server: Server) -> None:
@@ -211,8 +343,11 @@ def test_sigterm_lets_answers_finish(processes: Processes, large: ResolvedProduc
     assert answer.endswith(b'"slept"')
     head, _, body = b"".join(pieces).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200")
-    assert without_chunks(body).count(b"\n") == ROWS
+    assert (sent := without_chunks(body)).count(b"\n") == ROWS
     assert server.process.wait(timeout=30) == 0
+    assert (200, ROWS, len(sent)) in accesses(large), "written down before the end"
+    assert not any("unfinished" in name for name in exports(large))
+    assert not group_lives(server.process.pid)
     with pytest.raises(httpx.ConnectError):
         server.client.get("/health")
 

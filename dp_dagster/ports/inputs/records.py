@@ -69,7 +69,7 @@ class Records:
         import duckdb
 
         from dp_dagster.engines.duckdb import write_rows
-        from dp_dagster.ports.inputs.file_reading import explain
+        from dp_dagster.ports.inputs.files.reading import explain
 
         self._file.flush()
         what = self.context.what

@@ -128,7 +128,7 @@ def relation_over(reading: Reading, connection: duckdb.DuckDBPyConnection) -> du
         return connection.sql(f"select * from {scan(reading.files)}")
     select: Callable[[Reading, duckdb.DuckDBPyConnection], str] = _json
     if reading.format == "csv":
-        from dp_dagster.ports.inputs.csv_reading import prepared, select_csv
+        from dp_dagster.ports.inputs.files.csv_reading import prepared, select_csv
 
         reading, select = prepared(reading), select_csv
     relation = connection.sql(select(reading, connection))

@@ -16,7 +16,7 @@ from dp_dagster.errors import InputError
 if TYPE_CHECKING:
     import duckdb
 
-    from dp_dagster.ports.inputs.file_reading import Reading
+    from dp_dagster.ports.inputs.files.reading import Reading
 
 _DELIMITERS = (",", ";", "\t", "|")
 # As much of a file as holds its first line, however many columns it has.
@@ -77,7 +77,7 @@ def select_csv(reading: Reading, connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def _options(reading: Reading) -> list[str]:
-    from dp_dagster.ports.inputs.file_reading import common_options
+    from dp_dagster.ports.inputs.files.reading import common_options
 
     return [*common_options(reading), *_dialect(reading)]
 

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.contracts.comparisons import holds, in_words
+from dp_dagster.contracts.duckdb_types import duckdb_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -222,38 +223,3 @@ def quoted(name: str) -> str:
 def text_literal(value: str) -> str:
     """A text in SQL."""
     return "'" + value.replace("'", "''") + "'"
-
-
-def duckdb_type(name: str) -> str:
-    """DuckDB's name of a canonical type."""
-    from dp_dagster.contracts.type_trees import parse_type
-
-    return _duckdb_type(parse_type(name))
-
-
-_DUCKDB = {
-    "bool": "boolean",
-    "int8": "tinyint",
-    "int16": "smallint",
-    "int32": "integer",
-    "int64": "bigint",
-    "float32": "float",
-    "float64": "double",
-    "string": "varchar",
-    "binary": "blob",
-    "date": "date",
-    "timestamp": "timestamp",
-    "timestamp(UTC)": "timestamptz",
-}
-
-
-def _duckdb_type(tree: Any) -> str:
-    if tree.name == "list":
-        return f"{_duckdb_type(tree.parts[0][1])}[]"
-    if tree.name == "map":
-        return f"map({_duckdb_type(tree.parts[0][1])}, {_duckdb_type(tree.parts[1][1])})"
-    if tree.name == "struct":
-        if not tree.parts:
-            return "struct(nothing integer)"
-        return f"struct({', '.join(f'{quoted(name)} {_duckdb_type(part)}' for name, part in tree.parts)})"
-    return _DUCKDB.get(tree.name) or str(tree.name)

@@ -5,7 +5,6 @@ Types in lists, structs and maps follow the same rules as those of columns.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,65 +37,6 @@ _REFUSED = {
     "VARIANT": "cast it to VARCHAR",
     "UNION": "cast it to one of its types",
 }
-
-
-SCALAR_TYPES = {
-    "bool": "BOOLEAN",
-    "int8": "TINYINT",
-    "int16": "SMALLINT",
-    "int32": "INTEGER",
-    "int64": "BIGINT",
-    "float32": "FLOAT",
-    "float64": "DOUBLE",
-    "string": "VARCHAR",
-    "binary": "BLOB",
-    "date": "DATE",
-    "timestamp": "TIMESTAMP",
-    "timestamp(UTC)": "TIMESTAMPTZ",
-}
-"""DuckDB's names of the canonical types that have no parameters and no children."""
-
-
-def duckdb_type(canonical: str) -> str:
-    """DuckDB's name of a canonical type (see :class:`dp_dagster.contracts.model.Column`), nested ones included."""
-    text, rest = _translated(canonical.strip())
-    if rest:
-        raise ValueError(f"type {canonical!r} is not understood at {rest!r}")
-    return text
-
-
-def _translated(text: str) -> tuple[str, str]:
-    """The type that a text begins with, and what stands behind it."""
-    for kind in ("list", "map", "struct"):
-        if text.startswith(f"{kind}<"):
-            return _translated_children(kind, text[len(kind) + 1 :])
-    if text.startswith("decimal("):
-        inside, _, rest = text.partition(")")
-        return f"{inside.upper()})", rest
-    # Longest first: timestamp(UTC) before timestamp.
-    for name in sorted(SCALAR_TYPES, key=len, reverse=True):
-        if text.startswith(name):
-            return SCALAR_TYPES[name], text[len(name) :]
-    raise ValueError(f"type {text!r} is not understood")
-
-
-def _translated_children(kind: str, rest: str) -> tuple[str, str]:
-    children = []
-    while True:
-        name, rest = "", rest.lstrip()
-        if kind == "struct" and rest.startswith('"'):
-            found, end = json.JSONDecoder().raw_decode(rest)
-            name, rest = f"{_quoted(str(found))} ", rest[end:].lstrip().removeprefix(":").lstrip()
-        elif kind == "struct":
-            found, _, rest = rest.partition(":")
-            name, rest = f"{_quoted(found.strip())} ", rest.lstrip()
-        child, rest = _translated(rest)
-        children.append(f"{name}{child}")
-        rest = rest.lstrip()
-        if rest.startswith(">"):
-            made = f"{children[0]}[]" if kind == "list" else f"{kind.upper()}({', '.join(children)})"
-            return made, rest[1:]
-        rest = rest.removeprefix(",")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dp_dagster.contracts.duckdb_types import duckdb_type
 from dp_dagster.engines import duckdb as duckdb_engine
 from dp_dagster.engines.duckdb import quote
-from dp_dagster.engines.stored_types import duckdb_type
 from dp_dagster.errors import InputError
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from dp_dagster.contracts.duckdb_types import SCALAR_TYPES
 from dp_dagster.errors import UsageError
 from dp_dagster.predicates.model import AllOf, Condition, Negation, Reference
 
@@ -20,20 +21,7 @@ if TYPE_CHECKING:
 Dialect = Literal["duckdb", "postgres"]
 
 SQL_TYPES: dict[Dialect, dict[str, str]] = {
-    "duckdb": {
-        "bool": "boolean",
-        "int8": "tinyint",
-        "int16": "smallint",
-        "int32": "integer",
-        "int64": "bigint",
-        "float32": "float",
-        "float64": "double",
-        "string": "varchar",
-        "binary": "blob",
-        "date": "date",
-        "timestamp": "timestamp",
-        "timestamp(UTC)": "timestamptz",
-    },
+    "duckdb": SCALAR_TYPES,
     "postgres": {
         "bool": "boolean",
         "int8": "smallint",

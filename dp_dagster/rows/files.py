@@ -17,25 +17,6 @@ if TYPE_CHECKING:
 _AGAIN_SECONDS = 0.05
 GONE = "this version is no longer kept; start again without cursor and without as_of"
 """What is said of a version whose files were removed."""
-DUCKDB_TYPES = {
-    "bool": "boolean",
-    "int8": "tinyint",
-    "int16": "smallint",
-    "int32": "integer",
-    "int64": "bigint",
-    "float32": "float",
-    "float64": "double",
-    "string": "varchar",
-    "binary": "blob",
-    "date": "date",
-    "timestamp": "timestamp",
-    "timestamp(UTC)": "timestamptz",
-}
-
-
-def duckdb_type(type_name: str) -> str:
-    """DuckDB's name of a canonical type that is not nested."""
-    return DUCKDB_TYPES.get(type_name, type_name)
 
 
 class FilesEngine:

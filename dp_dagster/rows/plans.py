@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from dp_dagster.contracts.duckdb_types import duckdb_type
 from dp_dagster.engines.duckdb import quote
 from dp_dagster.errors import AccessDeniedError, UsageError
 from dp_dagster.predicates.model import EVERYTHING, columns_of
 from dp_dagster.predicates.sql import to_sql
 from dp_dagster.rows.conditions import Ordering, Sql, before, behind, condition_sql, stored_value
-from dp_dagster.rows.files import duckdb_type
 from dp_dagster.rows.forms import form_of, read_rows, readers
 from dp_dagster.rows.layout import FILES_ROW_NUMBER, ROW_NUMBER, TABLE, TEXT
 from dp_dagster.rows.query import Page, Position

@@ -103,7 +103,7 @@ class Records:
 
     def _types(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
         """DuckDB types of all columns: those that came, and those that are known without having come."""
-        from dp_dagster.engines.stored_types import duckdb_type
+        from dp_dagster.contracts.duckdb_types import duckdb_type
 
         found = self._found(connection)
         types: dict[str, str] = {}
@@ -143,7 +143,7 @@ class Records:
 
 def _may_be_read_as(found: str, known: str) -> bool:
     """Whether values that look like one type are to be read as the type that the column has had."""
-    from dp_dagster.engines.stored_types import duckdb_type
+    from dp_dagster.contracts.duckdb_types import duckdb_type
 
     if not found or found == duckdb_type(known):
         return True

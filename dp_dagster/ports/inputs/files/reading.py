@@ -101,7 +101,7 @@ class Reading:
 
 def declared_types(contract: Contract | None, types: Mapping[str, str]) -> dict[str, str]:
     """DuckDB types by column: those that a contract expects, and over them those that are declared."""
-    from dp_dagster.engines.stored_types import SCALAR_TYPES, duckdb_type
+    from dp_dagster.contracts.duckdb_types import SCALAR_TYPES, duckdb_type
 
     declared: dict[str, str] = {}
     for column in contract.columns if contract else ():

@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from dp_dagster.engines.stored_types import SCALAR_TYPES
+from dp_dagster.contracts.duckdb_types import SCALAR_TYPES
 from dp_dagster.errors import InputError
 from dp_dagster.ports.base import Written
 from dp_dagster.ports.inputs.sql.types import of_postgresql, of_sqlalchemy, of_values, to_arrow

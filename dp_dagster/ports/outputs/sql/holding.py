@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dp_dagster.contracts.duckdb_types import SCALAR_TYPES
 from dp_dagster.errors import AuthorError, StoreError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Holding:
             name = quote(column.name)
             if column.type in self.ranges:
                 low, high = (
-                    f"cast({literal(end)} as {_DUCKDB[column.type]})" for end in self.ranges[column.type]
+                    f"cast({literal(end)} as {SCALAR_TYPES[column.type]})" for end in self.ranges[column.type]
                 )
                 finite = f"filter (where isfinite({name}))"
                 infinite = "" if self.holds_infinite_dates else f" or isinf({name})"
@@ -142,6 +143,3 @@ class Holding:
                 )
             else:
                 yield f"{count:,} values of column {column.name} (string): they hold the character NUL; remove it"
-
-
-_DUCKDB = {"date": "date", "timestamp": "timestamp", "timestamp(UTC)": "timestamptz"}

@@ -152,7 +152,8 @@ def stored_columns(source: Source, columns: Iterable[str], *, of_files: bool) ->
 def restriction(source: Source, view: DatasetView, where: Predicate, *, of_files: bool) -> Sql:
     """The query's filter and the view's own, as one condition; empty where there is none."""
     parts = []
-    for predicate in (where, view.rows):
+    # The view's comes first: SQLite looks at nothing else of a row that is hidden, so its values cost nobody anything.
+    for predicate in (view.rows, where):
         if predicate == EVERYTHING:
             continue
         stored = condition_sql(predicate, source.layout.names, source.layout.types)

@@ -350,6 +350,51 @@ class ServedPortSuite:
             else:
                 assert reply == absent
 
+    @pytest.fixture
+    def touched(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """How often the data was asked since: statements of either engine, exports."""
+        from dp_dagster.rows.export import Exports
+        from dp_dagster.rows.files import FilesEngine
+        from dp_dagster.rows.store import StoreFile
+
+        found: list[str] = []
+
+        def watch(kind: type[Any], name: str) -> None:
+            real = getattr(kind, name)
+
+            def watched(*arguments: Any, **further: Any) -> Any:
+                # What a row store is asked when it is opened, beside serving, is not about rows.
+                if not any("sqlite_master" in str(one) for one in arguments[1:2]):
+                    found.append(f"{kind.__name__}.{name}")
+                return real(*arguments, **further)
+
+            monkeypatch.setattr(kind, name, watched)
+
+        for kind, names in (
+            (StoreFile, ("row", "rows")),
+            (FilesEngine, ("cursor",)),
+            (Exports, ("stream", "file")),
+        ):
+            for name in names:
+                watch(kind, name)
+        return found
+
+    def test_what_is_hidden_is_refused_before_the_data_is_touched(
+        self, stand: Stand, client: Client, consumer: Consumer, steward: Consumer, touched: list[str]
+    ) -> None:
+        """So the time of a refusal tells nothing: filters, orders and counts by what is masked or withheld."""
+        for column in sorted({*consumer.masked, *consumer.hidden}) if consumer.sees_something else ():
+            for question in (
+                Question(("id",), (column, "eq", "Ada")),
+                Question(("id",), (column, "eq", "Nobody")),
+                Question((), (column, "eq", "Ada"), count=True),
+                Question(("id",), sort=column),
+            ):
+                assert stand.ask(client, consumer, question).rows is None
+        assert touched == []
+        assert stand.ask(client, steward, Question(("id",))).rows
+        assert touched, "what is watched is what the port reads through"
+
     def test_a_masked_column_tells_nothing(self, stand: Stand, client: Client, consumer: Consumer) -> None:
         """It can be neither filtered, sorted nor counted by; whatever the value, the answer is the same."""
         values: dict[str, tuple[Any, ...]] = {

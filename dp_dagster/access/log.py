@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dp_dagster.access.retention import EVERY, prune
-from dp_dagster.access.verification import digest_of
+from dp_dagster.access.verification import seal_of
 from dp_dagster.errors import DataProductError
 from dp_dagster.records import append_within, service
 
@@ -228,6 +228,7 @@ def _write(
         used[0] += 1
         used[1] += access.rows
     products = sorted({access.product for access in batch})
+    digest, marks = seal_of([row[2:] for row in rows])
     database = records.database()
     if make:
         database.make(TABLES)
@@ -245,7 +246,8 @@ def _write(
             "",
             {
                 "accesses": len(batch),
-                "digest": digest_of(row[2:] for row in rows),
+                "digest": digest,
+                "marks": marks,
                 "products": products,
                 **({"not_kept": dropped} if dropped else {}),
             },

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from dp_dagster.access.verification import REMOVED, digest_of, removed_until, sealed_batches
+from dp_dagster.access.verification import REMOVED, removed_until, seal_of, sealed_batches
 from dp_dagster.records import append_within
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _compared(records: Records, until: str, oldest_kept: datetime) -> tuple[int,
             held = [tuple(row)[2:] for row in found]
             accesses += len(held)
             expected = sealed.pop(name, None)
-            if expected is None or expected.digest != digest_of(held):
+            if expected is None or expected.digest != seal_of(held)[0]:
                 altered.append(name)
     # Those whose accesses are all gone already.
     return batches, accesses, sorted([*altered, *sealed])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import signal
 import sqlite3
@@ -123,6 +125,78 @@ def test_tampering_is_found(records: Records, tmp_path: Path, statement: str, sa
         connection.execute(statement)
     connection.close()
     assert said in " ".join(verify(records))
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (
+            "update dp_accesses set subject = 'bob' where number in (3, 4)",
+            "the first is number 3, now: bob (app, oauth2) at 2026-03-01 12:00:30 UTC, people.rest, version 3, 3 rows",
+        ),
+        ("update dp_accesses set rows = 9 where number = 0", "the first is number 0, now: ada (app, oauth2)"),
+        ("delete from dp_accesses where number = 2", "the first is number 2, which is gone"),
+        ("delete from dp_accesses where number = 5", "the first is number 5, which is gone"),
+        (
+            """insert into dp_accesses select batch, 6, at, product, port, dataset, version, 'eve', client, method,
+            columns, rows, status, milliseconds, bytes from dp_accesses where number = 1""",
+            "number 6 was added: eve",
+        ),
+    ],
+    ids=["changed", "the first one", "removed", "the last one", "added"],
+)
+def test_the_first_access_that_does_not_hold_is_named(
+    records: Records, tmp_path: Path, statement: str, said: str
+) -> None:
+    log = AccessLog(records)
+    for number in range(6):
+        log.record(access(rows=number))
+    assert log.flush()
+    assert verify(records) == []
+    with sqlite3.connect(tmp_path / "records.db") as connection:
+        connection.execute(statement)
+    connection.close()
+    (problem,) = verify(records)
+    assert said in problem
+
+
+def test_accesses_of_a_large_batch_share_marks(records: Records, tmp_path: Path) -> None:
+    """So that the chain does not grow with the traffic; then the few are named among which it is."""
+    log = AccessLog(records)
+    for number in range(3000):
+        log.record(access(rows=number))
+    assert log.flush()
+    assert verify(records) == []
+    (record,) = records.query(kind="read")
+    assert len(record.payload["marks"]) == 1000 * 4
+    with sqlite3.connect(tmp_path / "records.db") as connection:
+        connection.execute("update dp_accesses set rows = 1 where number = 1501")
+    connection.close()
+    (problem,) = verify(records)
+    assert "the first is one of numbers 1500 to 1502, of which number 1500 is now: ada" in problem
+
+
+def test_batches_of_older_releases_are_proven_as_ever(
+    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have no marks, and the same digest."""
+
+    def sealed_before(rows: list[tuple[Any, ...]]) -> tuple[str, str]:
+        text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest(), ""
+
+    log = AccessLog(records)
+    for number in range(2500):
+        log.record(access(rows=number, subject='é"'))
+    with monkeypatch.context() as patch:
+        patch.setattr("dp_dagster.access.log.seal_of", sealed_before)
+        assert log.flush()
+    assert verify(records) == []
+    with sqlite3.connect(tmp_path / "records.db") as connection:
+        connection.execute("update dp_accesses set rows = 0 where number = 7")
+    connection.close()
+    (problem,) = verify(records)
+    assert problem.endswith("(2500 are there, 2500 were written)")
 
 
 def at_day(monkeypatch: pytest.MonkeyPatch, days: int) -> datetime:

@@ -62,6 +62,8 @@ DELIVERIES = Table(
 )
 _PENDING = text("state = 'pending'")
 Index("dp_alert_deliveries_pending", DELIVERIES.c.owner, sqlite_where=_PENDING, postgresql_where=_PENDING)
+_GIVEN_UP = text("state = 'given up'")
+Index("dp_alert_deliveries_given_up", DELIVERIES.c.owner, sqlite_where=_GIVEN_UP, postgresql_where=_GIVEN_UP)
 WATCHERS = Table(
     "dp_alert_watchers",
     TABLES,

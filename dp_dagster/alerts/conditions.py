@@ -5,54 +5,30 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from dp_dagster.alerts.links import consumers_see, links, quarantine_links
 from dp_dagster.alerts.model import Observation
+from dp_dagster.alerts.refusals import refusal
 from dp_dagster.alerts.routing import channel_subject
-from dp_dagster.storage.manifest import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
     from dp_dagster.alerts.kept import Delivery, Happened
-    from dp_dagster.alerts.model import Key
+    from dp_dagster.alerts.model import Alert, Key
     from dp_dagster.descriptor.alerting import Condition
     from dp_dagster.resolve import ResolvedProduct
-    from dp_dagster.settings import Settings
     from dp_dagster.sla.model import ObjectiveState
 
 RECORDS = ("audited", "held", "published", "refused")
 """Kinds of records that say whether a contract holds, and whether it may."""
-
-
-def links(settings: Settings, product: str, subject: str, run_id: str = "") -> dict[str, str]:
-    """Where to look: the asset, and the run."""
-    base = settings.ui_url.rstrip("/")
-    found = {"asset": f"{base}/assets/{product}/{subject}"} if subject else {}
-    if run_id:
-        found |= {"run": f"{base}/runs/{run_id}", "run id": run_id}
-    return found
-
-
-def consumers_see(settings: Settings, product: str, subject: str = "") -> str:
-    """What consumers of a product (or of one dataset or port of it) see now."""
-    manifest = read_manifest(settings.storage, product)
-    shown = []
-    for major, ports in (manifest.ports if manifest is not None else {}).items():
-        for name, entry in ports.items():
-            place = f"{major}/port/{name}"
-            if not subject or subject in {entry.area, place}:
-                shown.append(
-                    f"{place}: version {entry.version}, published at {entry.published_at[:19].replace('T', ' ')} UTC"
-                )
-    if not shown:
-        return "nothing: never published"
-    return f"still the last good version of {'; '.join(shown)}"
+_OF_DATASETS = frozenset({"contract_violation", "quarantine"})
 
 
 def from_records(
     product: ResolvedProduct, happened: Iterable[Happened], told_elsewhere: Collection[str] = ()
 ) -> list[Observation]:
-    """Contracts that were broken and kept, breaking ones that were refused, and shares of rows in quarantine, in order.
+    """Contracts that were broken and kept, what was refused, and shares of rows in quarantine, in order.
 
     Args:
         product: The product.
@@ -63,7 +39,7 @@ def from_records(
     for one in happened:
         facts = links(product.settings, product.id, one.subject, one.run_id)
         if one.kind == "held":
-            facts |= _quarantine(product, one.subject)
+            facts |= quarantine_links(product, one.subject)
             facts["consumers see"] = consumers_see(product.settings, product.id, one.subject)
             found.append(
                 Observation(
@@ -78,21 +54,11 @@ def from_records(
                 )
             )
         elif one.kind == "refused":
-            if one.payload.get("gate") == "contract" and "breaking_change" not in told_elsewhere:
-                found.append(_blocked(product, one, facts))
+            refused = refusal(product, one, facts)
+            if refused is not None and refused.condition not in told_elsewhere:
+                found.append(refused)
         elif one.kind == "published":
             version = one.payload.get("version")
-            found.append(
-                Observation(
-                    product.id,
-                    one.subject,
-                    "breaking_change",
-                    bad=False,
-                    at=one.at,
-                    reason=f"Version {version} is published: its contract breaks nobody who has not agreed.",
-                    is_event=True,
-                )
-            )
             found.append(
                 Observation(
                     product.id,
@@ -110,22 +76,22 @@ def from_records(
     return found
 
 
-def _blocked(product: ResolvedProduct, one: Happened, facts: Mapping[str, str]) -> Observation:
-    """A run was refused, since its contract would break consumers."""
-    return Observation(
-        product.id,
-        one.subject,
-        "breaking_change",
-        bad=True,
-        at=one.at,
-        reason=str(one.payload.get("reason", "")).partition("\n")[0],
-        facts={
-            **facts,
-            "compare": f"dp diff {product.id}",
-            "consumers see": consumers_see(product.settings, product.id, one.subject),
-        },
-        is_event=True,
-    )
+def of_what_is_gone(product: ResolvedProduct, alerts: Iterable[Alert], now: datetime) -> list[Observation]:
+    """The end of what was wrong with datasets that the product no longer makes: no publication will end it."""
+    made = {f"v{dataset.major}/dataset/{dataset.name}" for dataset in product.datasets}
+    return [
+        Observation(
+            alert.product,
+            alert.subject,
+            alert.condition,
+            bad=False,
+            at=now,
+            reason=f"The product makes no {alert.subject} any more.",
+            is_event=True,
+        )
+        for alert in alerts
+        if alert.condition in _OF_DATASETS and "/dataset/" in alert.subject and alert.subject not in made
+    ]
 
 
 def _share(product: ResolvedProduct, one: Happened, facts: Mapping[str, str]) -> list[Observation]:
@@ -147,7 +113,7 @@ def _share(product: ResolvedProduct, one: Happened, facts: Mapping[str, str]) ->
             bad=is_bad,
             at=one.at,
             reason=f"{reason}.",
-            facts={**facts, **_quarantine(product, one.subject), "consumers see": "the other rows"},
+            facts={**facts, **quarantine_links(product, one.subject), "consumers see": "the other rows"},
             is_event=True,
         )
     ]
@@ -161,18 +127,6 @@ def threshold(product: ResolvedProduct, subject: str) -> Fraction | None:
         if subject == f"v{dataset.major}/dataset/{dataset.name}" and dataset.max_invalid is not None:
             return dataset.max_invalid / 2
     return None
-
-
-def _quarantine(product: ResolvedProduct, subject: str) -> dict[str, str]:
-    major, kind, name = (*subject.split("/", 2), "", "")[:3]
-    if kind != "dataset":
-        return {}
-    label = name if major == f"v{product.major}" else f"{name}@{major[1:]}"
-    base = product.settings.ui_url.rstrip("/")
-    return {
-        "quarantine": f"{base}/assets/{product.id}/{major}/quarantine/{name}",
-        "see the rows": f"dp quarantine {product.id}.{label}",
-    }
 
 
 _STATES: dict[str, Condition] = {"warning": "sla_warning", "breached": "sla_breach"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dp_dagster.alerts.kept import now_utc
 from dp_dagster.alerts.message import compose, product_name
-from dp_dagster.alerts.sender import send
+from dp_dagster.alerts.sender import keeps_incidents, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,8 +48,9 @@ def deliver(
     deadline = time.monotonic() + LONGEST_SECONDS
     for owner, own in routes.items():
         reachable = own.reachable()
+        apart = {name for name in reachable if keeps_incidents(own.channels[name])}
         while time.monotonic() < deadline:
-            delivery = store.claim(owner, reachable, now(), partial(compose, product_name))
+            delivery = store.claim(owner, reachable, now(), partial(compose, product_name), apart)
             if delivery is None:
                 break
             try:

@@ -73,7 +73,10 @@ class Told:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A message on its way, and what became of it so far."""
+    """A message on its way, and what became of it so far.
+
+    ``incident`` is the alert that it tells of, at channels that keep one incident for each; empty elsewhere.
+    """
 
     id: str
     owner: str
@@ -87,6 +90,7 @@ class Delivery:
     title: str
     body: str
     severity: str
+    incident: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,7 @@ def delivery_of(row: Row[Any], attempts: int | None = None) -> Delivery:
         title=content["title"],
         body=content["body"],
         severity=content["severity"],
+        incident=content.get("incident", ""),
     )
 
 

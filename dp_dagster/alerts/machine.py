@@ -35,7 +35,7 @@ class Telling:
     Attributes:
         addresses: Where an alert is told; none where nobody is to know.
         escalation: Where it is told when nobody acknowledges.
-        quiet: Whether messages wait at a time.
+        quiet_until: When the time is over in which messages wait; ``None`` outside of such a time.
         grace: How long messages wait for others that belong to them.
         remind: How long after a message the next one follows.
         escalate_after: How long after the first message others are told.
@@ -43,7 +43,7 @@ class Telling:
 
     addresses: Callable[[Alert], Sequence[Address]]
     escalation: Callable[[Alert], Sequence[Address]]
-    quiet: Callable[[datetime], bool]
+    quiet_until: Callable[[datetime], datetime | None]
     grace: timedelta
     remind: timedelta | None = None
     escalate_after: timedelta | None = None
@@ -113,8 +113,10 @@ def announce(
     """
     told: list[Alert] = []
     items: list[Item] = []
-    quiet = telling.quiet(now)
-    due = now + telling.grace
+    until = telling.quiet_until(now)
+    quiet = until is not None
+    # What was told before must be told to be over, but not in the middle of the night.
+    due = (until or now) + telling.grace
     for alert in alerts:
         after, kinds = _due(alert, telling, now, quiet=quiet)
         if after is not alert:
@@ -136,6 +138,16 @@ def announce(
             addresses = tuple(dict.fromkeys((*addresses, *telling.escalation(alert))))
         items += [Item(alert, "recovered", address, due) for address in addresses]
     return told, items
+
+
+def no_later_than(alert: Alert, now: datetime) -> Alert:
+    """An alert of a clock that was ahead and has been set back: nothing of it lies in the time to come."""
+    values = {
+        name: now
+        for name in ("opened_at", "last_at", "told_at", "reminded_at")
+        if (moment := getattr(alert, name)) is not None and moment > now
+    }
+    return alert.changed(**values) if values else alert
 
 
 def _due(

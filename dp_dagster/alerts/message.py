@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from dp_dagster.alerts.model import PLATFORM, is_worse
+from dp_dagster.alerts.model import CONTRACT_HASH, PLATFORM, is_worse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from dp_dagster.alerts.kept import Told
     from dp_dagster.alerts.model import Alert
@@ -27,6 +27,7 @@ TITLES: Mapping[Condition, str] = {
     "failed_run": "run failed",
     "stuck_run": "run stuck",
     "breaking_change": "breaking change blocked",
+    "refused": "refused by policy, nothing published",
     "port_down": "port down",
     "location_failed": "code location does not load",
     "silent": "no sign of life",
@@ -41,7 +42,7 @@ _KINDS = {
 }
 _NAMED = 3
 """So many are named in a title; of more it says how many there are."""
-_HIDDEN = frozenset({"run id"})
+_HIDDEN = frozenset({"run id", CONTRACT_HASH})
 
 
 def compose(names: Callable[[str], str], product: str, told: Sequence[Told]) -> tuple[str, str, str]:
@@ -108,7 +109,7 @@ def _section(told: Told) -> str:
 def _until(alert: Alert) -> str:
     if alert.recovered_at is None:
         return ""
-    return f", until {_moment(alert.recovered_at)} ({_span((alert.recovered_at - alert.opened_at).total_seconds())})"
+    return f", until {_moment(alert.recovered_at)} ({span(alert.recovered_at - alert.opened_at)})"
 
 
 def _plain(text: str) -> str:
@@ -120,7 +121,9 @@ def _moment(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _span(seconds: float) -> str:
+def span(time: timedelta) -> str:
+    """How long, in words."""
+    seconds = time.total_seconds()
     for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 PLATFORM = "platform"
 """Stands for a product where what is wrong belongs to none."""
 
+CONTRACT_HASH = "contract hash"
+"""The fact that says which contract was refused; not for people."""
+
 SEVERITY_OF: Mapping[Condition, Severity] = {
     "contract_violation": "error",
     "quarantine": "warning",
@@ -24,6 +27,7 @@ SEVERITY_OF: Mapping[Condition, Severity] = {
     "failed_run": "error",
     "stuck_run": "warning",
     "breaking_change": "error",
+    "refused": "error",
     "port_down": "critical",
     "location_failed": "error",
     "silent": "critical",

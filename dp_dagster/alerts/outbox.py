@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import and_, exists, func, or_, select
 
 from dp_dagster.alerts.alert_tables import DELIVERIES, ITEMS, TABLES
 from dp_dagster.alerts.kept import Delivery, Told, alert_of, content_of, delivery_of
@@ -32,6 +32,9 @@ LONGEST_PAUSE = timedelta(hours=1)
 REPORTED_AFTER = 3
 """A channel that failed so often for one message is told on the others."""
 GIVEN_UP_AFTER = timedelta(days=7)
+
+PENDING, DELIVERED, GIVEN_UP, REPLACED = "pending", "delivered", "given up", "replaced"
+"""States of a message; ``replaced`` is one that never arrived and whose end is told by another."""
 
 
 class Outbox:
@@ -73,6 +76,7 @@ class Outbox:
         channels: Collection[str],
         now: datetime,
         compose: Callable[[str, Sequence[Told]], tuple[str, str, str]],
+        apart: Collection[str] = (),
     ) -> Delivery | None:
         """Take one message that is due; ``None`` if there is none.
 
@@ -83,6 +87,7 @@ class Outbox:
             channels: Those that can be sent by from here.
             now: The time.
             compose: Makes title, body and severity of what is told of a product.
+            apart: Channels at which each alert is a message of its own.
         """
         if not channels:
             return None
@@ -90,13 +95,13 @@ class Outbox:
             if not self._has_due(connection, owner, now):
                 return None
         with self._database.writing() as connection:
-            self._gather(connection, owner, channels, now, compose)
+            self._gather(connection, owner, channels, now, compose, apart)
             row = connection.execute(
                 DELIVERIES.select()
                 .where(
                     DELIVERIES.c.owner == owner,
                     DELIVERIES.c.channel.in_(list(channels)),
-                    DELIVERIES.c.state == "pending",
+                    DELIVERIES.c.state == PENDING,
                     DELIVERIES.c.next_at <= moment_text(now),
                     func.coalesce(DELIVERIES.c.claimed_until, "") < moment_text(now),
                 )
@@ -122,9 +127,9 @@ class Outbox:
             pause: Before the second attempt; doubled for each further one.
         """
         if not error:
-            values: dict[str, Any] = {"state": "delivered", "settled_at": moment_text(now), "error": ""}
+            values: dict[str, Any] = {"state": DELIVERED, "settled_at": moment_text(now), "error": ""}
         elif now - delivery.created_at > GIVEN_UP_AFTER:
-            values = {"state": "given up", "settled_at": moment_text(now), "error": error}
+            values = {"state": GIVEN_UP, "settled_at": moment_text(now), "error": error}
         else:
             wait = min(pause * 2 ** min(delivery.attempts - 1, 20), LONGEST_PAUSE)
             values = {"next_at": moment_text(now + wait), "error": error}
@@ -132,6 +137,32 @@ class Outbox:
             connection.execute(
                 DELIVERIES.update().where(DELIVERIES.c.id == delivery.id).values(claimed_until=None, **values)
             )
+            if not error:
+                # The channel takes messages again: what it refused before need not wait.
+                connection.execute(
+                    DELIVERIES.update()
+                    .where(
+                        DELIVERIES.c.owner == delivery.owner,
+                        DELIVERIES.c.channel == delivery.channel,
+                        DELIVERIES.c.state == PENDING,
+                        DELIVERIES.c.error != "",
+                    )
+                    .values(next_at=moment_text(now))
+                )
+
+    def _wait_no_longer(self, connection: Connection, owner: str, now: datetime) -> None:
+        """The clock was set back: what waits for a time that it showed before is due now."""
+        moment = moment_text(now)
+        connection.execute(
+            ITEMS.update()
+            .where(ITEMS.c.owner == owner, ITEMS.c.delivery.is_(None), ITEMS.c.due_at > moment)
+            .values(due_at=moment)
+        )
+        connection.execute(
+            DELIVERIES.update()
+            .where(DELIVERIES.c.owner == owner, DELIVERIES.c.state == PENDING, DELIVERIES.c.next_at > moment)
+            .values(next_at=moment, claimed_until=None)
+        )
 
     def failing_channels(self, owner: str) -> dict[str, Delivery]:
         """Channels of an owner that failed too often, each with a message that waits for it."""
@@ -139,14 +170,24 @@ class Outbox:
             return self._failing(connection, owner)
 
     def _failing(self, connection: Connection, owner: str) -> dict[str, Delivery]:
+        others = DELIVERIES.alias()
+        arrived = (
+            select(func.max(others.c.settled_at))
+            .where(
+                others.c.owner == DELIVERIES.c.owner,
+                others.c.channel == DELIVERIES.c.channel,
+                others.c.state == DELIVERED,
+            )
+            .scalar_subquery()
+        )
+        refused = and_(
+            DELIVERIES.c.state == PENDING, DELIVERIES.c.attempts >= REPORTED_AFTER, DELIVERIES.c.error != ""
+        )
+        # That a message was given up mends no channel; only one that arrived later shows that it works.
+        given_up = and_(DELIVERIES.c.state == GIVEN_UP, DELIVERIES.c.settled_at > func.coalesce(arrived, ""))
         rows = connection.execute(
             DELIVERIES.select()
-            .where(
-                DELIVERIES.c.owner == owner,
-                DELIVERIES.c.state == "pending",
-                DELIVERIES.c.attempts >= REPORTED_AFTER,
-                DELIVERIES.c.error != "",
-            )
+            .where(DELIVERIES.c.owner == owner, or_(refused, given_up))
             .order_by(DELIVERIES.c.created_at.desc())
             .limit(100)
         )
@@ -159,17 +200,18 @@ class Outbox:
             ITEMS.c.owner == owner, ITEMS.c.delivery.is_(None), ITEMS.c.due_at <= moment
         )
         pending = select(DELIVERIES.c.id).where(
-            DELIVERIES.c.owner == owner, DELIVERIES.c.state == "pending", DELIVERIES.c.next_at <= moment
+            DELIVERIES.c.owner == owner, DELIVERIES.c.state == PENDING, DELIVERIES.c.next_at <= moment
         )
         return bool(connection.execute(select(exists(waiting) | exists(pending))).scalar())
 
-    def _gather(
+    def _gather(  # noqa: PLR0917 what a claim knows, in its order
         self,
         connection: Connection,
         owner: str,
         channels: Collection[str],
         now: datetime,
         compose: Callable[[str, Sequence[Told]], tuple[str, str, str]],
+        apart: Collection[str],
     ) -> None:
         rows = connection.execute(
             ITEMS.select()
@@ -180,18 +222,25 @@ class Outbox:
             )
             .order_by(ITEMS.c.due_at, ITEMS.c.alert, ITEMS.c.kind)
         ).all()
-        groups: dict[tuple[str, str], list[Row[Any]]] = {}
+        groups: dict[tuple[str, str, str], list[Row[Any]]] = {}
         for row in rows:
-            groups.setdefault((row.channel, row.product), []).append(row)
-        for (channel, product), members in groups.items():
+            incident = row.alert if row.channel in apart else ""
+            groups.setdefault((row.channel, row.product, incident), []).append(row)
+        for (channel, product, incident), members in groups.items():
             if members[0].due_at > moment_text(now):
+                continue
+            is_over = bool(incident) and any(row.kind == "recovered" for row in members)
+            if is_over and not self._replace(connection, owner, channel, incident, now):
                 continue
             told = sorted(
                 (Told(row.kind, alert_of(row.content)) for row in members),
                 key=lambda one: (one.alert.opened_at, one.alert.condition, one.alert.id),
             )
             title, body, severity = compose(product, told)
-            name = self._deliver(connection, owner, channel, product, title, body, severity, now)
+            if is_over:
+                severity = "recovered"  # Whatever else is told of it: nobody need come.
+            content = {"title": title, "severity": severity, "incident": incident}
+            name = self._deliver(connection, owner, channel, product, now, body, content)
             for row in members:
                 connection.execute(
                     ITEMS.update()
@@ -199,16 +248,38 @@ class Outbox:
                     .values(delivery=name)
                 )
 
+    def _replace(
+        self, connection: Connection, owner: str, channel: str, incident: str, now: datetime
+    ) -> bool:
+        """Take back what never arrived of an incident that is over: arriving later, it would open it again.
+
+        Returns:
+            Whether that is done; not while it is being sent.
+        """
+        rows = connection.execute(
+            DELIVERIES.select().where(
+                DELIVERIES.c.owner == owner, DELIVERIES.c.channel == channel, DELIVERIES.c.state == PENDING
+            )
+        ).all()
+        before = [row for row in rows if delivery_of(row).incident == incident]
+        if any(row.claimed_until is not None and row.claimed_until > moment_text(now) for row in before):
+            return False
+        connection.execute(
+            DELIVERIES.update()
+            .where(DELIVERIES.c.id.in_([row.id for row in before]))
+            .values(state=REPLACED, settled_at=moment_text(now))
+        )
+        return True
+
     def _deliver(  # noqa: PLR0917 the columns of a message, in their order
         self,
         connection: Connection,
         owner: str,
         channel: str,
         product: str,
-        title: str,
-        body: str,
-        severity: str,
         now: datetime,
+        body: str,
+        content: dict[str, str],
     ) -> str:
         name = uuid.uuid4().hex[:16]
         connection.execute(
@@ -218,13 +289,11 @@ class Outbox:
                 channel=channel,
                 product=product,
                 created_at=moment_text(now),
-                state="pending",
+                state=PENDING,
                 attempts=0,
                 next_at=moment_text(now),
                 error="",
-                content=json.dumps(
-                    {"title": title, "body": f"{body}\n\nMessage {name}\n", "severity": severity}
-                ),
+                content=json.dumps({**content, "body": f"{body}\n\nMessage {name}\n"}),
             )
         )
         return name

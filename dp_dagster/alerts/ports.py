@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from dp_dagster.alerts.conditions import consumers_see, links
+from dp_dagster.alerts.links import consumers_see, links
 from dp_dagster.alerts.model import Observation
 from dp_dagster.sla.probes import probe
 from dp_dagster.storage.manifest import read_manifest
@@ -79,4 +79,4 @@ def _can_be_opened(port: ResolvedOutput) -> bool:
 def _is_due(known: Mapping[str, Any] | None, now: datetime) -> bool:
     if known is None or known["in vain"]:
         return True
-    return now - datetime.fromisoformat(known["at"]) >= EVERY
+    return not timedelta() <= now - datetime.fromisoformat(known["at"]) < EVERY

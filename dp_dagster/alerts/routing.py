@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.alerts.machine import Telling
-from dp_dagster.alerts.maintenance import window_at
+from dp_dagster.alerts.maintenance import quiet_until
 from dp_dagster.alerts.model import PLATFORM, Address, is_worse
 from dp_dagster.descriptor.alerting import Channel
 from dp_dagster.resolve.alerting import ResolvedAlerts, ResolvedRule, not_evaluated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
 
     from dp_dagster.alerts.model import Alert
 
@@ -119,15 +118,12 @@ def telling_of(
             found += [Address(PLATFORM, name) for name in platform.channels]
         return tuple(dict.fromkeys(found))
 
-    def quiet(moment: datetime) -> bool:
-        return window_at(alerts.maintenance, moment) is not None
-
     return Telling(
         addresses=addresses,
         escalation=lambda _: tuple(
             Address(product, name) for name in alerts.escalate_to if name in reachable
         ),
-        quiet=quiet,
+        quiet_until=lambda moment: quiet_until(alerts.maintenance, moment),
         grace=alerts.grace,
         remind=alerts.remind,
         escalate_after=alerts.escalate_after,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dp_dagster.alerts.kept import Delivery
     from dp_dagster.descriptor.alerting import Channel, EmailChannel, MailServer, WebhookChannel
 
+_KEEP_INCIDENTS = ("pagerduty://",)
+"""Services that open an incident for a message, and close it for another one that names it."""
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 10.0
 
 
@@ -56,6 +58,11 @@ def send(channel: Channel, delivery: Delivery) -> str:
     return _redacted(channel, "was refused or could not be reached", [one.message for one in outcome.logs()])
 
 
+def keeps_incidents(channel: Channel) -> bool:
+    """Whether each alert is a message of its own there: it opens an incident, and its end closes it."""
+    return channel.url is not None and _value(channel.url).lower().startswith(_KEEP_INCIDENTS)
+
+
 def _notify_type(apprise: Any, severity: str) -> Any:
     known = {
         "warning": apprise.NotifyType.WARNING,
@@ -76,12 +83,20 @@ def _redacted(channel: Channel, what: str, heard: Iterable[str]) -> str:
 
 def _url(channel: Channel, delivery: Delivery) -> str | dict[str, Any]:
     if channel.url is not None:
-        return _with_timeouts(_value(channel.url))
+        return _with_timeouts(_with_incident(channel, delivery))
     if channel.webhook is not None:
         return _webhook(channel.webhook, delivery)
     if channel.email is not None and channel.email.server is not None:
         return _mail(channel.email, channel.email.server)
     raise AssertionError("a channel is one of three; its model holds that")
+
+
+def _with_incident(channel: Channel, delivery: Delivery) -> str:
+    url = _value(channel.url or "")
+    if not delivery.incident:
+        return url
+    mark = "&" if "?" in url else "?"
+    return f"{url}{mark}action=map&dedup={quote(delivery.incident, safe='')}"
 
 
 def _with_timeouts(url: str) -> str:

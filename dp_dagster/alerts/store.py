@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from dp_dagster.alerts.alert_tables import ALERTS, DELIVERIES, ITEMS, WATCHERS
 from dp_dagster.alerts.kept import Glance, Happened, Outcome, Watcher, alert_of, content_of, watcher_of
-from dp_dagster.alerts.machine import announce, fold
+from dp_dagster.alerts.machine import announce, fold, no_later_than
 from dp_dagster.alerts.model import moment_text
 from dp_dagster.alerts.outbox import Outbox
 from dp_dagster.errors import UsageError
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dp_dagster.records import Kind
     from dp_dagster.settings import Settings
 
+_SKEW = timedelta(minutes=1)
 # Alerts that are removed in one transaction.
 _FORGOTTEN = 200
 
@@ -120,6 +121,8 @@ class AlertStore(Outbox):
             if (watcher_of(found).round if found is not None else 0) != done.watcher.round:
                 return Outcome(committed=False)
             before = self._open_alerts(connection, name)
+            if _was_set_back(done):
+                before = self._with_the_clock(connection, name, before, done.at)
             changes = _folded(done, before)
             after = {alert.id: alert for alert in before}
             for change in changes:
@@ -139,6 +142,16 @@ class AlertStore(Outbox):
             recovered=tuple(change.alert for change in changes if change.recovered),
             items=count,
         )
+
+    def _with_the_clock(
+        self, connection: Connection, watcher: str, alerts: Collection[Alert], now: datetime
+    ) -> list[Alert]:
+        """Bring to a clock that was set back what was written down when it was ahead, so that nothing waits for it."""
+        self._wait_no_longer(connection, watcher, now)
+        after = [no_later_than(alert, now) for alert in alerts]
+        for alert in after:
+            self._save(connection, alert, insert=False)
+        return after
 
     def _sign_of_life(self, connection: Connection, done: Round, *, is_first: bool) -> None:
         values = {
@@ -323,6 +336,11 @@ def _opened(url: str, lock_timeout: float) -> AlertStore:
     return AlertStore(url, lock_timeout=lock_timeout)
 
 
+def _was_set_back(done: Round) -> bool:
+    """Whether the clock is earlier than at the last look, by more than clocks of two machines differ."""
+    return done.watcher.seen_at is not None and done.watcher.seen_at - done.at > _SKEW
+
+
 def _folded(done: Round, open_alerts: Collection[Alert]) -> list[Change]:
     return fold(
         done.watcher.name,
@@ -353,7 +371,7 @@ def _is_quiet(
 ) -> bool:
     """Whether nothing follows from a round that somebody would have to know."""
     watcher = done.watcher
-    if watcher.seen_at is None or done.at - watcher.seen_at >= alive_for:
+    if watcher.seen_at is None or not timedelta() <= done.at - watcher.seen_at < alive_for:
         return False
     if dict(watcher.cursor) != dict(done.cursor) or watcher.routes != done.routes:
         return False

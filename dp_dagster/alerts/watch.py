@@ -7,11 +7,18 @@ from datetime import timedelta
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from dp_dagster.alerts.conditions import RECORDS, from_channels, from_objectives, from_records
+from dp_dagster.alerts.conditions import (
+    RECORDS,
+    from_channels,
+    from_objectives,
+    from_records,
+    of_what_is_gone,
+)
 from dp_dagster.alerts.delivery import deliver
 from dp_dagster.alerts.kept import Round, Watcher, now_utc
 from dp_dagster.alerts.model import PLATFORM, Observation
 from dp_dagster.alerts.ports import ports_down
+from dp_dagster.alerts.refusals import ended
 from dp_dagster.alerts.routing import Routes, telling_of
 from dp_dagster.sla.store import Readings
 from dp_dagster.storage.manifest import consumers
@@ -102,6 +109,8 @@ def look_at(
         # What was measured here, nobody else need judge.
         *(one for one in seen.observations if one.key not in measured),
         *from_channels(product.id, glance.failing, moment),
+        *ended(product, glance.open, moment),
+        *of_what_is_gone(product, glance.open, moment),
     ]
     own = Routes.of(product.alerts)
     outcome = store.commit(

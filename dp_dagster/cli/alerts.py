@@ -28,13 +28,17 @@ def list_alerts(
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List alerts, newest first, and messages that could not be delivered yet."""
+    """List alerts, newest first, and messages that could not be delivered yet, or were given up."""
+    from dp_dagster.alerts.outbox import GIVEN_UP, PENDING
     from dp_dagster.cli.output import print_json, print_table
 
     _, store = _store()
     alerts = store.alerts(product, open_only=only_open, limit=limit)
     waiting = [
-        one for one in store.deliveries(state="pending") if one.error and product in {None, one.product}
+        one
+        for state in (PENDING, GIVEN_UP)
+        for one in store.deliveries(state=state)
+        if one.error and product in {None, one.product}
     ]
     if as_json:
         print_json(
@@ -64,9 +68,10 @@ def list_alerts(
             ],
         )
     for one in waiting:
+        then = f"again at {one.next_at:%H:%M:%S} UTC" if one.state == PENDING else "given up"
         typer.echo(
             f"not delivered to {one.channel} of {one.owner} after {one.attempts} tries, "
-            f"again at {one.next_at:%H:%M:%S} UTC: {one.title}: {one.error}",
+            f"{then}: {one.title}: {one.error}",
             err=True,
         )
 
@@ -224,6 +229,7 @@ def _waiting(one: Delivery) -> dict[str, Any]:
         "channel": one.channel,
         "title": one.title,
         "attempts": one.attempts,
+        "state": one.state,
         "next_at": one.next_at,
         "error": one.error,
     }

@@ -1,4 +1,4 @@
-"""What Dagster knows of a product that may have to be told: freshness, checks, runs, and signs of life.
+"""What Dagster knows of a product that may have to be told: freshness, runs, and signs of life.
 
 Some of what is asked here is public on ``DagsterInstance`` but stands in no documentation
 (``get_freshness_state_records``, the latest executions of checks, batches of ticks, heartbeats): this is the only
@@ -13,12 +13,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import dagster as dg
-
-from dp_dagster.alerts.conditions import consumers_see, links
+from dp_dagster.alerts.links import consumers_see, links
 from dp_dagster.alerts.model import PLATFORM, Observation
 from dp_dagster.alerts.watch import Seen
 from dp_dagster.definitions import keys
+from dp_dagster.definitions.alert_runs import ended_runs, stuck_runs, utc
 from dp_dagster.definitions.freshness import freshness_policy
 
 if TYPE_CHECKING:
@@ -32,16 +31,6 @@ if TYPE_CHECKING:
 
 COVERED = frozenset({"stuck_run"})
 """Families of which :func:`seen_by_dagster` sees everything that is wrong."""
-_MOST_RUNS = 50
-_REPOSITORY = ".dagster/repository"
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-_FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 _SLA_STATES: Mapping[str, Condition] = {"WARN": "sla_warning", "FAIL": "sla_breach"}
 
 
@@ -62,12 +51,12 @@ def seen_by_dagster(
         now: The time.
     """
     sla, unknown = _freshness(instance, product)
-    ended, until = _ended_runs(instance, product, location, cursor.get("run"))
+    ended, after = ended_runs(instance, product, location, cursor, now)
     return Seen(
-        observations=[*sla, *ended, *_stuck_runs(instance, product, location, now)],
+        observations=[*sla, *ended, *stuck_runs(instance, product, location, now)],
         covered=COVERED,
         unknown=unknown,
-        cursor={"run": until},
+        cursor=after,
     )
 
 
@@ -99,7 +88,7 @@ def _freshness(
                     subject,
                     "freshness",
                     state,
-                    _utc(record.updated_at),
+                    utc(record.updated_at),
                     f"Data {what}: {_rate(product, subject)}.",
                 )
             )
@@ -132,98 +121,6 @@ def _sla(  # noqa: PLR0917 what an observation of an objective is made of
     )
 
 
-# -- runs ----------------------------------------------------------------------------------------------
-
-
-def _of_product(product: ResolvedProduct, run: dg.DagsterRun) -> bool:
-    if run.job_name == f"{product.id}_refresh":
-        return True
-    return any(key.path[0] == product.id for key in run.asset_selection or ())
-
-
-def _tags(product: ResolvedProduct, location: str) -> dict[str, str | list[str]]:
-    """Runs of the location, and those that ``dp run`` made."""
-    names = dict.fromkeys((f"__repository__@{location}", f"__repository__@{product.id}"))
-    return {_REPOSITORY: list(names)}
-
-
-def _ended_runs(
-    instance: DagsterInstance, product: ResolvedProduct, location: str, after: object
-) -> tuple[list[Observation], str]:
-    """Runs that ended since the last look, in order; at the first look the newest one."""
-    last = datetime.fromisoformat(after) if isinstance(after, str) else None
-    records = instance.get_run_records(
-        dg.RunsFilter(statuses=_FINISHED, tags=_tags(product, location), updated_after=last),
-        limit=_MOST_RUNS,
-        order_by="update_timestamp",
-        ascending=last is not None,
-    )
-    mine = [record for record in records if _of_product(product, record.dagster_run)]
-    if last is None:
-        mine = mine[:1]
-    found = [_ended(instance, product, record.dagster_run, _utc(record.update_timestamp)) for record in mine]
-    newest = max((_utc(record.update_timestamp) for record in records), default=last or datetime.now(UTC))
-    return found, newest.isoformat()
-
-
-def _ended(
-    instance: DagsterInstance, product: ResolvedProduct, run: dg.DagsterRun, at: datetime
-) -> Observation:
-    facts = {
-        name: value for name, value in links(product.settings, product.id, "", run.run_id).items() if value
-    }
-    if run.status == dg.DagsterRunStatus.SUCCESS:
-        return Observation(
-            product.id,
-            "run",
-            "failed_run",
-            bad=False,
-            at=at,
-            reason="A run succeeded.",
-            facts=facts,
-            is_event=True,
-        )
-    steps = instance.get_records_for_run(
-        run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=5
-    ).records
-    names = [record.event_log_entry.step_key or "" for record in steps]
-    # Not what the steps said: it may hold values of rows.
-    where = f"Failed at {', '.join(name.replace('__', '/') for name in names)}." if names else "Failed."
-    facts["consumers see"] = consumers_see(product.settings, product.id)
-    return Observation(
-        product.id, "run", "failed_run", bad=True, at=at, reason=where, facts=facts, is_event=True
-    )
-
-
-def _stuck_runs(
-    instance: DagsterInstance, product: ResolvedProduct, location: str, now: datetime
-) -> list[Observation]:
-    records = instance.get_run_records(
-        dg.RunsFilter(
-            statuses=_UNFINISHED,
-            tags=_tags(product, location),
-            created_before=now - product.alerts.stuck_after,
-        ),
-        limit=_MOST_RUNS,
-    )
-    return [
-        Observation(
-            product.id,
-            f"run/{record.dagster_run.run_id[:8]}",
-            "stuck_run",
-            bad=True,
-            at=_utc(record.create_timestamp) + product.alerts.stuck_after,
-            reason=f"{record.dagster_run.status.value.capitalize()} for more than {product.alerts.stuck_after}.",
-            facts={
-                **links(product.settings, product.id, "", record.dagster_run.run_id),
-                "consumers see": consumers_see(product.settings, product.id),
-            },
-        )
-        for record in records
-        if _of_product(product, record.dagster_run)
-    ]
-
-
 # -- signs of life ---------------------------------------------------------------------------------------
 
 
@@ -237,7 +134,7 @@ def silent_daemons(instance: DagsterInstance, settings: Settings, now: datetime)
         if heartbeat is None:
             continue  # Not started yet; that the sensor runs shows that others are.
         last = datetime.fromtimestamp(heartbeat.timestamp, UTC)
-        if now - last > limit:
+        if abs(now - last) > limit:
             found.append(
                 Observation(
                     PLATFORM,
@@ -281,7 +178,7 @@ def silent_sensors(
         at = datetime.fromtimestamp(tick.timestamp, UTC)
         if tick.status.value == "FAILURE":
             reason = f"The sensor {state.instigator_name} fails; its page says why."
-        elif now - at > limit:
+        elif abs(now - at) > limit:
             reason = (
                 f"The sensor {state.instigator_name} gave no sign of life since {at:%Y-%m-%d %H:%M:%S} UTC."
             )
@@ -300,7 +197,3 @@ def silent_sensors(
             )
         )
     return found
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

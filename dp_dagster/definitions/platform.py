@@ -7,17 +7,19 @@ that are silent; and it sends what a product's own sensor could not.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from dp_dagster.alerts.conditions import consumers_see, from_channels
+from dp_dagster.alerts.conditions import from_channels
 from dp_dagster.alerts.delivery import deliver
 from dp_dagster.alerts.kept import Round, Watcher, now_utc
+from dp_dagster.alerts.links import consumers_see
 from dp_dagster.alerts.model import PLATFORM, Observation
+from dp_dagster.alerts.refusals import REFUSALS, Refused, refused_now, shortened, what_to_do
 from dp_dagster.alerts.routing import Routes
 from dp_dagster.alerts.store import AlertStore
 from dp_dagster.alerts.watch import Looked, telling_for
@@ -27,7 +29,7 @@ from dp_dagster.definitions.automation import sensor_names
 from dp_dagster.descriptor.loading import read_draft
 from dp_dagster.descriptor.names import id_fault
 from dp_dagster.errors import DataProductError, DescriptorError
-from dp_dagster.evolution import refuse_breaking
+from dp_dagster.records import Records
 from dp_dagster.resolve import find_descriptors, resolve
 from dp_dagster.resolve.alerting import ResolvedAlerts, alerts_of, platform_alerts
 from dp_dagster.resolve.project import product_id_at
@@ -40,9 +42,12 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
     from dp_dagster.alerts.machine import Telling
+    from dp_dagster.descriptor.alerting import Condition
+    from dp_dagster.records import Kind
     from dp_dagster.settings import Settings
 
-_COVERED = frozenset({"silent", "location_failed", "breaking_change", "channel_failed"})
+_COVERED = frozenset({"silent", "location_failed", "channel_failed", *REFUSALS})
+_REFUSED = {"breaking_change": "contract", "refused": "policies"}
 _WATCHED_SUFFIXES = {".yaml", ".yml", ".json", ".py", ".sql", ".toml"}
 
 
@@ -81,7 +86,7 @@ class ProductState:
         alerts: Who is told what of it; what could be read of that.
         folder: The name of its folder.
         problem: Why its location cannot load; empty when it can.
-        blocked: What of its contracts would break consumers; empty where nothing would.
+        refused: What would refuse it, by the condition that tells it.
         sensors: Names of its sensors.
     """
 
@@ -89,7 +94,7 @@ class ProductState:
     alerts: ResolvedAlerts
     folder: str = ""
     problem: str = ""
-    blocked: str = ""
+    refused: Mapping[Condition, Refused] = field(default_factory=dict)
     sensors: tuple[str, ...] = ()
 
 
@@ -103,14 +108,22 @@ class ProductStates:
     def current(self) -> list[ProductState]:
         """All products, as they are now."""
         found = {}
+        allowed = self._exemptions()
         for path in find_descriptors(self._settings):
-            signature = self._signature(path)
+            signature = (self._signature(path), allowed)
             known = self._known.get(path)
             if known is None or known[0] != signature:
                 known = (signature, self._look(path))
             found[path] = known
         self._known = found
         return [state for _, state in found.values()]
+
+    def _exemptions(self) -> object:
+        """What changes with what policies allow: exemptions are granted and withdrawn, and end with a day."""
+        records = Records(self._settings.resolved_records_url, lock_timeout=self._settings.lock_timeout)
+        kinds: tuple[Kind, ...] = ("exemption_granted", "exemption_withdrawn")
+        newest = [one.id for kind in kinds for one in records.query(kind=kind, limit=1)]
+        return (now_utc().date(), newest)
 
     def _signature(self, path: Path) -> object:
         root = path if path.is_dir() else path.parent
@@ -132,16 +145,16 @@ class ProductStates:
         try:
             product = resolve(path, self._settings)
         except (DataProductError, SystemExit) as error:
-            return ProductState(name, self._what_can_be_read(path), folder, problem=_first_lines(str(error)))
+            return ProductState(name, self._what_can_be_read(path), folder, problem=shortened(str(error)))
         except Exception as error:  # noqa: BLE001 - whatever a product's code raises is its own fault
             return ProductState(name, self._what_can_be_read(path), folder, problem=type(error).__name__)
-        blocked = ""
+        problem, refused = "", {}
         try:
-            refuse_breaking(product, product.datasets)
+            refused = refused_now(product)
         except DataProductError as error:
-            blocked = _first_lines(str(error))
+            problem = shortened(str(error))
         sensors = sensor_names(product)
-        return ProductState(product.id, product.alerts, folder, blocked=blocked, sensors=sensors)
+        return ProductState(product.id, product.alerts, folder, problem, refused, sensors)
 
     def _what_can_be_read(self, path: Path) -> ResolvedAlerts:
         try:
@@ -180,7 +193,7 @@ def look_at_platform(
             now,
             sorted(observations, key=lambda one: one.at),
             covered=_COVERED,
-            unknown=(),
+            unknown={(state.id, _sensor(state.id), "silent") for state in states if state.problem},
             cursor={"first": {name: moment.isoformat() for name, moment in first.items()}},
             routes=Routes.of(own),
         ),
@@ -191,13 +204,16 @@ def look_at_platform(
     return Looked(outcome, deliver(store, routes, pause=settings.alert_retry))
 
 
-def _told_by_products(store: AlertStore) -> set[str]:
-    """Products whose own sensor has told already that a run was refused for its contract: once is enough."""
-    alerts = [one for one in store.alerts(open_only=True) if one.condition == "breaking_change"]
-    return {one.product for one in alerts} - {one.product for one in alerts if one.watcher == PLATFORM}
+def _told_by_products(store: AlertStore) -> set[tuple[str, Condition]]:
+    """Products whose own sensor has told already that a run was refused, and what for: once is enough."""
+    alerts = [one for one in store.alerts(open_only=True) if one.condition in REFUSALS]
+    own = {(one.product, one.condition) for one in alerts if one.watcher == PLATFORM}
+    return {(one.product, one.condition) for one in alerts} - own
 
 
-def _products(settings: Settings, states: list[ProductState], told: set[str]) -> Iterator[Observation]:
+def _products(
+    settings: Settings, states: list[ProductState], told: set[tuple[str, Condition]]
+) -> Iterator[Observation]:
     now = now_utc()
     for state in states:
         is_known = state.id != PLATFORM
@@ -213,15 +229,17 @@ def _products(settings: Settings, states: list[ProductState], told: set[str]) ->
                 reason=state.problem,
                 facts={**page, **facts},
             )
-        if state.blocked and state.id not in told:
+        for condition, refused in state.refused.items():
+            if (state.id, condition) in told:
+                continue
             yield Observation(
                 state.id,
-                "contract",
-                "breaking_change",
+                _REFUSED[condition],
+                condition,
                 bad=True,
                 at=now,
-                reason=state.blocked,
-                facts={"compare": f"dp diff {state.id}", **facts},
+                reason=refused.reason,
+                facts={**what_to_do(state.id, condition, refused), **facts},
             )
 
 
@@ -241,16 +259,16 @@ def _unwatched(
     now: datetime,
 ) -> Iterator[Observation]:
     for state in states:
-        if state.id == PLATFORM:
-            continue
+        if state.id == PLATFORM or state.problem:
+            continue  # That it does not load is told already.
         watcher = watchers.get(state.id)
         last = watcher.seen_at if watcher is not None and watcher.seen_at is not None else None
         since = last or first[state.id]
-        if now - since > timedelta(seconds=settings.silent_after):
+        if abs(now - since) > timedelta(seconds=settings.silent_after):
             when = f"since {last:%Y-%m-%d %H:%M:%S} UTC" if last is not None else "ever"
             yield Observation(
                 state.id,
-                f"sensor/{alerts_sensor_name(state.id)}",
+                _sensor(state.id),
                 "silent",
                 bad=True,
                 at=since,
@@ -260,10 +278,8 @@ def _unwatched(
             )
 
 
-def _first_lines(text: str) -> str:
-    lines = text.splitlines()
-    more = f" (and {len(lines) - 3} lines more)" if len(lines) > 3 else ""
-    return "; ".join(line.strip() for line in lines[:3]) + more
+def _sensor(product: str) -> str:
+    return f"sensor/{alerts_sensor_name(product)}"
 
 
 def _manifest(settings: Settings, product: str) -> Hashable | None:

@@ -27,6 +27,7 @@ Condition = Literal[
     "failed_run",
     "stuck_run",
     "breaking_change",
+    "refused",
     "port_down",
     "location_failed",
     "silent",
@@ -318,7 +319,8 @@ class Alerts(Rule):
         default=None, description="Share of rows in quarantine that is told. Default: any row."
     )
     stuck_after: Duration | None = Field(
-        default=None, description="A run that takes longer counts as stuck. Default: two hours."
+        default=None,
+        description="A run in which nothing happens for so long counts as stuck. Default: two hours.",
     )
     consumers: Conditions | None = Field(
         default=None,

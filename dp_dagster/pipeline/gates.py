@@ -32,7 +32,7 @@ def pass_gates(session: Session, dataset: ResolvedDataset) -> tuple[PolicyReport
     product = session.product
     with _refusals_recorded(session, subject, "sunset"):
         warning = past_sunset(product, dataset)
-    with _refusals_recorded(session, subject, "contract"):
+    with _refusals_recorded(session, subject, "contract", contract_hash=dataset.contract.hash):
         agreed = refuse_breaking(product, [dataset], session.acknowledged)
     with _refusals_recorded(session, subject, "policies"):
         report = _keep_policies(session, dataset, subject)
@@ -49,11 +49,16 @@ def pass_gates(session: Session, dataset: ResolvedDataset) -> tuple[PolicyReport
 
 
 @contextmanager
-def _refusals_recorded(session: Session, subject: str, gate: str) -> Iterator[None]:
+def _refusals_recorded(session: Session, subject: str, gate: str, **facts: str) -> Iterator[None]:
     try:
         yield
+    except PolicyError as error:
+        report = error.report
+        failed = report.facts()["failed"] if isinstance(report, PolicyReport) else []
+        session.record("refused", subject, gate=gate, reason=str(error), policies=failed, **facts)
+        raise
     except AuthorError as error:
-        session.record("refused", subject, gate=gate, reason=str(error))
+        session.record("refused", subject, gate=gate, reason=str(error), **facts)
         raise
 
 

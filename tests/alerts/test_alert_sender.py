@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from receivers import texts
 
+from dp_dagster.alerts import sender
 from dp_dagster.alerts.kept import Delivery
 from dp_dagster.alerts.sender import send
 from dp_dagster.descriptor.alerting import Channel
@@ -83,6 +85,43 @@ def test_a_server_that_refuses_is_told_with_its_reason(webhook, monkeypatch):
     error = send(Channel.model_validate({"webhook": {"url": "${HOOK}"}}), MESSAGE)
     assert "503" in error
     assert webhook.refused == 1
+
+
+def test_slack_is_told_with_its_links(webhook, monkeypatch):
+    from apprise.plugins.slack import NotifySlack
+
+    monkeypatch.setattr(NotifySlack, "webhook_url", webhook.url)
+    monkeypatch.setenv("CHAT", "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/%23alerts")
+    send(Channel(url="${CHAT}"), MESSAGE)
+    text = str(webhook.received)
+    assert "[error] Shops: broken" in text
+    assert "http://ui/runs/1" in text
+
+
+TEAMS = (
+    f"https://prod-1.westeurope.logic.azure.com:443/workflows/{'0a' * 16}/triggers/manual/paths/invoke"
+    "?api-version=2016-06-01&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=abcdef"
+)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/%23alerts",
+        "pagerduty://integration@key?region=eu",
+        TEAMS,
+        "opsgenie://0123456789abcdef",
+        "mailtos://user:password@example.com?to=a@example.com",
+    ],
+    ids=["slack", "pagerduty", "teams", "opsgenie", "mail"],
+)
+def test_addresses_are_still_understood_with_what_is_added_to_them(url, monkeypatch):
+    import apprise
+
+    monkeypatch.setenv("CHAT", url)
+    found = apprise.Apprise.instantiate(sender._url(Channel(url="${CHAT}"), replace(MESSAGE, incident="a1")))
+    assert found is not None
+    assert (found.socket_connect_timeout, found.socket_read_timeout) == (5.0, 10.0)
 
 
 def test_secrets_are_taken_out_in_parts_too():

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from dp_dagster.alerts.kept import Told
 from dp_dagster.alerts.machine import Telling, announce, fold
-from dp_dagster.alerts.maintenance import window_at
-from dp_dagster.alerts.message import compose
-from dp_dagster.alerts.model import Address, Observation
-from dp_dagster.descriptor.alerting import Maintenance
+from dp_dagster.alerts.maintenance import quiet_until, window_at
+from dp_dagster.alerts.message import TITLES, compose
+from dp_dagster.alerts.model import SEVERITY_OF, Address, Observation
+from dp_dagster.descriptor.alerting import CONDITIONS, Maintenance
 
 START = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -42,7 +42,7 @@ def telling(**values):
     given_values = {
         "addresses": lambda _: (CHAT,),
         "escalation": lambda _: (PAGER,),
-        "quiet": lambda _: False,
+        "quiet_until": lambda _: None,
         "grace": 0 * MINUTE,
     }
     return Telling(**{**given_values, **values})
@@ -76,6 +76,10 @@ class Watched:
         self.alerts |= {alert.id: alert for alert in told}
         self.items += items
         return [(item.kind, item.alert.condition, item.address.channel) for item in items]
+
+
+def test_every_condition_has_words_and_says_how_bad_it_is():
+    assert set(TITLES) == set(SEVERITY_OF) == set(CONDITIONS)
 
 
 def test_opens_once_collects_and_recovers_once():
@@ -140,7 +144,8 @@ def test_reminders_and_escalation_until_somebody_takes_it_on():
 
 
 def test_messages_wait_during_maintenance():
-    window = {"quiet": lambda moment: moment < START + 30 * MINUTE}
+    end = START + 30 * MINUTE
+    window = {"quiet_until": lambda moment: end if START <= moment < end else None}
     recovers = Watched(**window)
     assert recovers.look(seen()) == []
     assert recovers.look(seen(bad=False, minute=20), minute=20) == []
@@ -148,6 +153,22 @@ def test_messages_wait_during_maintenance():
     lasts = Watched(**window)
     assert lasts.look(seen()) == []
     assert lasts.look(minute=30) == [("opened", "failed_run", "chat")]
+    # Told before, over meanwhile: that is told, too, but not in the middle of it.
+    known = Watched(**window)
+    known.look(seen(minute=-5), minute=-5)
+    assert known.look(seen(bad=False, minute=20), minute=20) == [("recovered", "failed_run", "chat")]
+    assert known.items[-1].due_at == end
+
+
+def test_windows_that_follow_each_other_are_one_time_of_quiet():
+    windows = [
+        Maintenance.model_validate({"cron": "0 2 * * *", "duration": "PT2H"}),
+        Maintenance.model_validate({"from": "2026-03-02T03:30", "to": "2026-03-02T06:00"}),
+    ]
+    assert quiet_until(windows, datetime(2026, 3, 2, 2, 30, tzinfo=UTC)) == START
+    assert quiet_until(windows, START) is None
+    always = [Maintenance.model_validate({"cron": "0 * * * *", "duration": "PT1H"})]
+    assert quiet_until(always, START) > START
 
 
 def test_without_anybody_to_tell_it_is_told_when_there_is_somebody():

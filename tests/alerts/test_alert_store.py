@@ -249,6 +249,92 @@ def test_the_last_channel_of_a_product_is_told_on_the_platforms(store):
     assert carrier.sent == [("other", "[warning] shops: messages do not arrive (channel/hook)")]
 
 
+def test_nothing_waits_for_a_clock_that_was_ahead(store):
+    """Messages, retries, reminders and signs of life that were written down a year too early."""
+    year = 365 * 86_400
+    alerts = alerts_with("hook", "other", remind=60 * SECOND)
+    look(store, seen(second=year), second=year, alerts=alerts)
+    assert send(store, Carrier("hook"), second=year, alerts=alerts)[0][1] == "refused"
+    look(store, seen(subject="second", second=year), second=year, alerts=alerts)
+    carrier = Carrier()
+    send(store, carrier, second=5, alerts=alerts)
+    assert carrier.sent == []
+    look(store, second=6, alerts=alerts)
+    assert store.watchers()["shops"].seen_at == NOW + 6 * SECOND
+    send(store, carrier, second=6, alerts=alerts)
+    assert sorted(carrier.sent) == [
+        ("hook", "[error] shops: run failed (run)"),
+        ("hook", "[error] shops: run failed (second)"),
+        ("other", "[error] shops: run failed (second)"),
+    ]
+    assert {alert.opened_at for alert in store.alerts()} == {NOW + 6 * SECOND}
+    look(store, second=67, alerts=alerts)
+    send(store, carrier, second=67, alerts=alerts)
+    assert carrier.sent[3:] == [
+        (name, "[error] shops: still: run failed (run); still: run failed (second)")
+        for name in ("hook", "other")
+    ]
+
+
+def test_a_message_that_is_given_up_mends_no_channel(store):
+    look(store, seen())
+    week = 8 * 86_400
+    assert send(store, Carrier("hook"))[0][1] == "refused"
+    assert send(store, Carrier("hook"), second=week)[0][1] == "refused"
+    (lost,) = store.deliveries(state="given up")
+    assert store.failing_channels("shops") == {"hook": lost}
+    look(store, seen(subject="other", second=week), second=week + 1)
+    send(store, Carrier(), second=week + 1)
+    assert store.failing_channels("shops") == {}
+
+
+def test_what_a_channel_refused_follows_as_soon_as_it_takes_messages_again(store):
+    look(store, seen())
+    for second in (0, 10, 30, 70, 150):
+        send(store, Carrier("hook"), second=second)
+    look(store, seen(subject="other", second=160), second=160)
+    carrier = Carrier()
+    send(store, carrier, second=160)
+    assert [title for _, title in carrier.sent] == [
+        "[error] shops: run failed (other)",
+        "[error] shops: run failed (run)",
+    ]
+
+
+def test_the_end_of_an_alert_closes_its_incident(store, webhook, monkeypatch):
+    """At PagerDuty each alert is an incident of its own; what never got there is not opened when it is over."""
+    from apprise.plugins import pagerduty
+
+    monkeypatch.setitem(pagerduty.PAGERDUTY_API_LOOKUP, "us", webhook.url)
+    monkeypatch.setenv("PAGER", "pagerduty://integration@key")
+    alerts = ResolvedAlerts(
+        channels={"pager": Channel(url="${PAGER}")},
+        rules=(ResolvedRule(CONDITIONS, ("pager",)),),
+        grace=0 * SECOND,
+    )
+
+    def heard(*observations, second):
+        before = len(webhook.received)
+        look(store, *observations, second=second, alerts=alerts)
+        routes = {"shops": Routes.of(alerts)}
+        deliver(store, routes, pause=1000, now=lambda: NOW + second * SECOND)
+        return [(one["event_action"], one["dedup_key"]) for one in webhook.received[before:]]
+
+    opened = heard(seen(), seen(subject="other"), second=1)
+    run, other = (
+        next(alert.id for alert in store.alerts() if alert.subject == name) for name in ("run", "other")
+    )
+    assert sorted(opened) == sorted([("trigger", run), ("trigger", other)])
+    assert heard(seen(bad=False, second=2), second=2) == [("resolve", run)]
+    webhook.status = 500
+    assert heard(seen(subject="third", second=3), second=3) == []
+    webhook.status = 200
+    third = store.alerts(open_only=True)[0]
+    assert heard(seen(subject="third", bad=False, second=4), second=4) == [("resolve", third.id)]
+    assert heard(second=5000) == []
+    assert [one.state for one in store.deliveries(third.id)] == ["delivered", "replaced"]
+
+
 def test_acknowledging(store, tmp_path):
     look(store, seen())
     (alert,) = store.alerts()

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from definition_helpers import BAD, GOOD, resolved, run, write, write_orders
+from definition_helpers import BAD, GOOD, INPUT, resolved, run, write, write_orders
 
 from dp_dagster.alerts.model import PLATFORM
 from dp_dagster.alerts.silence import look_from_outside
 from dp_dagster.alerts.store import AlertStore
-from dp_dagster.definitions import alert_facts
+from dp_dagster.alerts.watch import Seen, look_at
+from dp_dagster.definitions import alert_facts, alert_runs
 from dp_dagster.definitions.alerting import alerts_sensor
 from dp_dagster.definitions.build import build_definitions
 from dp_dagster.definitions.platform import ProductStates, look_at_platform, platform_definitions
+from dp_dagster.definitions.run import run_product
+from dp_dagster.policies import Exemption, Grants, load_policies
+from dp_dagster.records import Records
 from dp_dagster.settings import Settings
 
 
@@ -81,22 +85,56 @@ def test_a_held_dataset_is_told_with_what_consumers_still_see(orders, instance, 
     assert tick(orders, instance) == "1 recovered"
 
 
-def test_a_run_that_is_stuck(orders, instance):
+def test_a_run_is_stuck_when_nothing_happens_in_it(orders, instance):
+    """However long it takes: what goes on is not stuck."""
     tick(orders, instance)
     text = (orders / "product.yaml").read_text()
-    (orders / "product.yaml").write_text(text + "alerts: {stuck_after: PT1S}\n")
+    (orders / "product.yaml").write_text(text + "alerts: {stuck_after: PT2H}\n")
     product = resolved(orders)
     stuck = instance.create_run_for_job(
         build_definitions(product).resolve_job_def("orders_refresh"),
         tags={".dagster/repository": "__repository__@orders"},
         status=dg.DagsterRunStatus.STARTED,
     )
-    later = datetime.now(UTC) + timedelta(seconds=5)
-    seen = alert_facts.seen_by_dagster(instance, product, "orders", {}, later)
-    (observation,) = [one for one in seen.observations if one.condition == "stuck_run"]
-    assert observation.facts["run id"] == stuck.run_id
-    assert observation.reason == "Started for more than 0:00:01."
-    assert "stuck_run" in seen.covered
+    now = datetime.now(UTC)
+
+    def seen(hours):
+        found = alert_runs.stuck_runs(instance, product, "orders", now + timedelta(hours=hours))
+        return [(one.at, one.reason) for one in found]
+
+    assert seen(1) == []
+    ((at, reason),) = seen(3)
+    assert timedelta(hours=2) - timedelta(minutes=1) < at - now < timedelta(hours=2)
+    assert reason.startswith("Started, and nothing has happened in it since 20")
+    assert reason.endswith(" UTC, for more than 2 hours.")
+    instance.report_dagster_event(
+        dg.DagsterEvent(
+            dg.DagsterEventType.STEP_START.value,
+            "orders_refresh",
+            step_key="orders__input__orders",
+            event_specific_data=None,
+        ),
+        stuck.run_id,
+        timestamp=(now + timedelta(hours=2)).timestamp(),
+    )
+    assert seen(3) == []
+    ((_, reason),) = seen(5)
+    assert reason.endswith("for more than 2 hours; it stands at orders/input/orders.")
+    assert "stuck_run" in alert_facts.COVERED
+
+
+def test_a_run_of_something_else_does_not_mend_what_failed(orders, instance):
+    assert run(orders, instance).success
+    tick(orders, instance)
+    write(orders, {"data/orders.csv": BAD})
+    assert not run(orders, instance).success
+    assert tick(orders, instance) == "2 opened"
+    assert run(orders, instance, [INPUT]).success
+    assert tick(orders, instance) == "nothing new"
+    write(orders, {"data/orders.csv": GOOD})
+    assert run(orders, instance).success
+    assert tick(orders, instance) == "2 recovered"
+    assert alerts_of(orders)["run", "failed_run"].reason == "What had failed has succeeded."
 
 
 def test_freshness_as_dagsters_daemon_judged_it(orders, instance):
@@ -130,10 +168,11 @@ def record_freshness(instance, key, state):
 # -- the platform --------------------------------------------------------------------------------------------
 
 
-def look(project, instance):
+def look(project, instance, products=None):
     """Look once at what belongs to no product."""
     settings = Settings.load(project.root)
-    return str(look_at_platform(settings, AlertStore.of(settings), instance, ProductStates(settings)))
+    products = products or ProductStates(settings)
+    return str(look_at_platform(settings, AlertStore.of(settings), instance, products))
 
 
 def open_alerts(project):
@@ -174,10 +213,85 @@ def test_a_breaking_change_that_stopped_a_run_is_told_once(project, orders, inst
     assert "its contract breaks what was published" in blocked.reason
     assert blocked.facts["compare"] == "dp diff orders"
     assert blocked.facts["consumers see"].startswith("still the last good version of v2/port/vw_orders")
+    # What a run publishes that had begun before says nothing of the change: it is still there, and still refused.
+    records = Records(Settings.load(project.root).resolved_records_url)
+    records.append("published", "orders", "v2/dataset/orders", "user:test", "", {"version": 1})
+    assert tick(orders, instance) == "nothing new"
     (orders / "contracts/orders.py").write_text(contract)
-    assert run(orders, instance).success
-    assert tick(orders, instance) == "2 recovered"
+    assert tick(orders, instance) == "1 recovered"
+    assert alerts_of(orders)["v2/dataset/orders", "breaking_change"].reason.startswith(
+        "The change was withdrawn"
+    )
     assert look(project, instance) == "nothing new"
+
+
+BREAKING = 'str_matches="^[a-z]+$"', "nullable=True"
+
+
+def test_a_breaking_change_is_over_when_it_is_published(project, orders, instance):
+    descriptor = (orders / "product.yaml").read_text()
+    (orders / "product.yaml").write_text(f"{descriptor}consumers: [{{name: board, port: vw_orders}}]\n")
+    assert run(orders, instance).success
+    contract = (orders / "contracts/orders.py").read_text()
+    (orders / "contracts/orders.py").write_text(contract.replace(*BREAKING))
+    see = lambda _watcher, _now: Seen()  # noqa: E731 - only what is on record matters here
+    store = AlertStore.of(Settings.load(project.root))
+    assert not run(orders, instance).success
+    assert str(look_at(resolved(orders), store, see)) == "1 opened"
+    assert run_product(resolved(orders), instance, lambda _: None, acknowledged=["board"]).succeeded
+    assert str(look_at(resolved(orders), store, see)) == "1 recovered"
+    (alert,) = alerts_of(orders).values()
+    assert (
+        alert.reason
+        == "The contract that was refused is published: the consumers that it breaks have agreed."
+    )
+    # Under another major version it is no change of what was promised any more.
+    (orders / "contracts/orders.py").write_text(contract.replace(*BREAKING).replace("ge=0, ", ""))
+    assert not run(orders, instance).success
+    assert str(look_at(resolved(orders), store, see)) == "1 opened"
+    (orders / "product.yaml").write_text(descriptor.replace("version: 2.1.0", "version: 3.0.0"))
+    assert str(look_at(resolved(orders), store, see)) == "1 recovered"
+    newest = AlertStore.of(Settings.load(project.root)).alerts("orders")[0]
+    assert newest.reason == "The product makes no v2/dataset/orders any more; it is at version 3.0.0."
+
+
+def test_a_refusal_by_a_policy_says_which_and_what_to_do(project, orders, instance):
+    assert run(orders, instance).success
+    tick(orders, instance)
+    file = project.root / "dp_dagster.toml"
+    file.write_text(
+        file.read_text() + '\n[policies]\nnaming = {severity = "error", datasets = "fact_[a-z]+"}\n'
+    )
+    assert not run(orders, instance).success
+    assert tick(orders, instance) == "2 opened"
+    assert tick(orders, instance) == "nothing new"
+    products = ProductStates(Settings.load(project.root))
+    assert look(project, instance, products) == "1 opened", "of shops; orders has told it itself"
+    refused = alerts_of(orders)["v2/dataset/orders", "refused"]
+    assert "(policy naming)" in refused.reason
+    assert "product.yaml:" in refused.reason
+    assert refused.facts["policies"] == "naming"
+    assert (refused.facts["check"], refused.facts["why"]) == (
+        "dp policy check orders",
+        "dp policy explain naming",
+    )
+    assert refused.facts["consumers see"].startswith("still the last good version of v2/port/vw_orders")
+    # Another product that no run has touched: the platform's sensor says it before one fails.
+    shops = [key for key in open_alerts(project) if key[0] == "shops"]
+    assert shops == [("shops", "policies", "refused")]
+    settings = Settings.load(project.root)
+    until = (datetime.now(UTC) + timedelta(days=2)).date()
+    for name in ("orders", "shops"):
+        Grants(settings).grant(
+            Exemption(policy="naming", product=name, reason="renamed soon", expires=until),
+            load_policies(settings),
+            "user:ada",
+        )
+    assert tick(orders, instance) == "1 recovered"
+    assert alerts_of(orders)["v2/dataset/orders", "refused"].reason.startswith("Nothing refuses it any more")
+    assert look(project, instance, products) == "1 recovered"
+    assert run(orders, instance).success
+    assert tick(orders, instance) == "1 recovered"
 
 
 def test_silence_is_noticed_inside_and_outside_of_dagster(project, orders, instance, monkeypatch):

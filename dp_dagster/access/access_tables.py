@@ -1,18 +1,26 @@
-"""Where accesses are kept: each of them, and what they come to by minute and by day. Beside the records' chain."""
+"""Where accesses are kept: each of them, and what they come to by minute, hour and day. Beside the records' chain."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text, event, text
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
     from sqlalchemy import Connection
 
 BOUNDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0)
 """Upper ends of the buckets of latency, in milliseconds; they lie inside. One more bucket is for what took longer."""
 
 BUCKETS = tuple(f"bucket_{number}" for number in range(len(BOUNDS) + 1))
+
+COUNTS = ("answers", "good", *BUCKETS)
+"""What is counted of a minute, an hour and a day."""
+
+HOUR, DAY = 60, 24 * 60
+"""In minutes, as all of this is."""
 
 TABLES = MetaData()
 
@@ -42,9 +50,18 @@ ROLLUPS = Table(
     Column("product", Text, primary_key=True),
     Column("port", Text, primary_key=True),
     Column("minute", Integer, primary_key=True, autoincrement=False),
-    Column("answers", BigInteger, nullable=False),
-    Column("good", BigInteger, nullable=False),
-    *(Column(name, BigInteger, nullable=False) for name in BUCKETS),
+    *(Column(name, BigInteger, nullable=False) for name in COUNTS),
+)
+# The same by the hour and by the day: a month is some thirty rows of a port, and not forty thousand.
+SUMS = Table(
+    "dp_access_sums",
+    TABLES,
+    Column("product", Text, primary_key=True),
+    Column("port", Text, primary_key=True),
+    Column("size", Integer, primary_key=True, autoincrement=False),
+    Column("start", Integer, primary_key=True, autoincrement=False),
+    Column("first", Integer, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in COUNTS),
 )
 USAGE = Table(
     "dp_access_usage",
@@ -58,6 +75,22 @@ USAGE = Table(
 )
 
 
+@event.listens_for(TABLES, "after_create")
+def _sum_up(_: MetaData, connection: Connection, *, tables: Collection[Table], **__: object) -> None:
+    """Minutes that an earlier release counted are summed up in the transaction that makes the sums."""
+    if SUMS not in tables:
+        return
+    for size in (HOUR, DAY):
+        connection.execute(
+            text(
+                f"insert into {SUMS.name} (product, port, size, start, first, {', '.join(COUNTS)}) "
+                f"select product, port, {size}, minute - minute % {size}, min(minute), "
+                f"{', '.join(f'sum({name})' for name in COUNTS)} from {ROLLUPS.name} "
+                f"group by product, port, minute - minute % {size}"
+            )
+        )
+
+
 def insert_all(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -> None:
     """Insert rows with all their columns, in order."""
     _execute(
@@ -66,10 +99,10 @@ def insert_all(connection: Connection, table: Table, rows: list[tuple[Any, ...]]
 
 
 def add_all(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -> None:
-    """Add the numbers of rows to those that are there under the same key."""
+    """Add the numbers of rows to those that are there under the same key; of ``first``, the smaller one stays."""
     keys = ", ".join(f'"{column.name}"' for column in table.primary_key)
     sums = ", ".join(
-        f'"{column.name}" = {table.name}."{column.name}" + excluded."{column.name}"'
+        f'"{column.name}" = {_joined(table, column.name)}'
         for column in table.columns
         if not column.primary_key
     )
@@ -79,6 +112,29 @@ def add_all(connection: Connection, table: Table, rows: list[tuple[Any, ...]]) -
         f"on conflict ({keys}) do update set {sums}",
         rows,
     )
+
+
+def add_counts(connection: Connection, minutes: Mapping[tuple[str, str, int], Sequence[int]]) -> None:
+    """Add what minutes of ports came to, and to the hours and days that they lie in.
+
+    Args:
+        connection: In a transaction.
+        minutes: Numbers in the order of :data:`COUNTS` by product, port label and minute since 1970.
+    """
+    sums: dict[tuple[str, str, int, int], list[int]] = {}
+    for (product, port, minute), counts in sorted(minutes.items()):
+        for size in (HOUR, DAY):
+            key = (product, port, size, minute - minute % size)
+            first, *before = sums.get(key, [minute, *([0] * len(counts))])
+            sums[key] = [first, *(one + more for one, more in zip(before, counts, strict=True))]
+    add_all(connection, ROLLUPS, [(*key, *counts) for key, counts in minutes.items()])
+    add_all(connection, SUMS, [(*key, *counts) for key, counts in sums.items()])
+
+
+def _joined(table: Table, name: str) -> str:
+    held, new = f'{table.name}."{name}"', f'excluded."{name}"'
+    # No name for the smaller of two is the same in both databases.
+    return f"case when {held} < {new} then {held} else {new} end" if name == "first" else f"{held} + {new}"
 
 
 def _names(table: Table) -> str:

@@ -1,7 +1,7 @@
 """The access log: who read what, written down without making anybody wait.
 
 Accesses wait in memory for at most :data:`INTERVAL` seconds and are then written as one batch: the accesses, the
-counts by minute and by day, and one record on the chain that holds the batch's digest, all in one transaction. So
+counts by minute, hour and day, and one record on the chain that holds the batch's digest, all in one transaction. So
 what was written is whole after kill -9, and whoever changes or removes an access later is found
 (:mod:`dp_dagster.access.verification`).
 """
@@ -205,10 +205,10 @@ def _write(
         ACCESSES,
         BOUNDS,
         BUCKETS,
-        ROLLUPS,
         TABLES,
         USAGE,
         add_all,
+        add_counts,
         insert_all,
     )
 
@@ -234,7 +234,7 @@ def _write(
         database.make(TABLES)
     with database.writing() as connection:
         insert_all(connection, ACCESSES, rows)
-        add_all(connection, ROLLUPS, [(*key, *counts) for key, counts in minutes.items()])
+        add_counts(connection, minutes)
         add_all(connection, USAGE, [(*key, *used) for key, used in days.items()])
         append_within(
             database,

@@ -1,4 +1,4 @@
-"""What the accesses of ports come to, by minute: answers, good ones, and how long they took."""
+"""What the accesses of ports come to, by minute, hour and day: answers, good ones, and how long they took."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from dp_dagster.access.access_tables import BOUNDS, BUCKETS, ROLLUPS, TABLES
+from dp_dagster.access.access_tables import BOUNDS, BUCKETS, COUNTS, DAY, HOUR, ROLLUPS, SUMS, TABLES
 from dp_dagster.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Mapping, Sequence
+
+    from sqlalchemy import Connection, Select
 
     from dp_dagster.records import Records
 
-_AT_ONCE = 200
+PortKey = tuple[str, str]
+"""Product, and label of the port."""
+
+_AT_ONCE = 90
+# Of spans in a statement: each has five pieces at most, and SQLite takes 500 in one.
 _MOST_MINUTES = 366 * 24 * 60
 
 
@@ -26,11 +32,22 @@ class Totals:
         answers: How many.
         good: Of these, how many were not the server's fault (status below 500).
         buckets: How many took at most so long: by :data:`~dp_dagster.access.access_tables.BOUNDS`, and one more.
+        first: Beginning of the first minute that has any, where that was asked for.
     """
 
     answers: int = 0
     good: int = 0
     buckets: tuple[int, ...] = (0,) * len(BUCKETS)
+    first: datetime | None = None
+
+    def __add__(self, other: Totals) -> Totals:
+        """Of two times together."""
+        return Totals(
+            self.answers + other.answers,
+            self.good + other.good,
+            tuple(one + more for one, more in zip(self.buckets, other.buckets, strict=True)),
+            min((one for one in (self.first, other.first) if one is not None), default=None),
+        )
 
     def quantile(self, share: float) -> float | None:
         """Milliseconds within which that share of the answers came; ``None`` without answers.
@@ -55,6 +72,15 @@ class Rollup:
 
     minute: datetime
     totals: Totals
+
+
+@dataclass(frozen=True)
+class Span:
+    """A span of time of some ports, in minutes since 1970: from the first to the one that does not count any more."""
+
+    ports: Collection[PortKey]
+    first: int
+    end: int
 
 
 class AccessRollups:
@@ -112,29 +138,15 @@ class AccessRollups:
             UsageError: a time has no zone.
             StoreError: the database cannot be read.
         """
-        from sqlalchemy import and_, func, or_, select
-
-        table = self._table()
+        self._table()
         found = dict.fromkeys(since, Totals())
-        names = ("answers", "good", *BUCKETS)
+        ports: dict[int, list[PortKey]] = {}
+        for key, start in since.items():
+            ports.setdefault(_minute(start), []).append(key)
+        spans = [Span(some, first, _minute(end)) for first, some in ports.items()]
         with self._records.database().reading() as connection:
-            for part in _parts(since):
-                wanted = [
-                    and_(table.c.product == product, table.c.port == port, table.c.minute >= _minute(start))
-                    for (product, port), start in part.items()
-                ]
-                statement = (
-                    select(
-                        table.c.product,
-                        table.c.port,
-                        *(func.sum(table.c[name]).label(name) for name in names),
-                    )
-                    .where(or_(*wanted), table.c.minute < _minute(end))
-                    .group_by(table.c.product, table.c.port)
-                )
-                for row in connection.execute(statement):
-                    counts = [int(getattr(row, name)) for name in names]
-                    found[row.product, row.port] = Totals(counts[0], counts[1], tuple(counts[2:]))
+            for part in totals_of(connection, spans):
+                found |= part
         return found
 
     def _table(self) -> Any:
@@ -142,12 +154,72 @@ class AccessRollups:
         return ROLLUPS
 
 
-def _parts(
-    since: Mapping[tuple[str, str], datetime],
-) -> Iterator[dict[tuple[str, str], datetime]]:
-    items = list(since.items())
-    for start in range(0, len(items), _AT_ONCE):
-        yield dict(items[start : start + _AT_ONCE])
+def totals_of(connection: Connection, spans: Sequence[Span]) -> list[dict[PortKey, Totals]]:
+    """What ports answered in spans of time, exact to the minute.
+
+    Days and hours that lie in a span whole are read as such, so that a month is some two hundred rows of a port at
+    most. One statement, unless there are very many spans.
+
+    Args:
+        connection: To a database that has the tables.
+        spans: Each with its ports.
+
+    Returns:
+        By span, in the same order; ports without answers are left out.
+    """
+    from sqlalchemy import union_all
+
+    found: list[dict[PortKey, Totals]] = [{} for _ in spans]
+    for begin in range(0, len(spans), _AT_ONCE):
+        parts = [
+            _selected(number, span.ports, *piece)
+            for number, span in enumerate(spans[begin : begin + _AT_ONCE], begin)
+            for piece in pieces(span.first, span.end)
+            if span.ports
+        ]
+        if not parts:
+            continue
+        row: Any
+        for row in connection.execute(union_all(*parts)):
+            number, product, port, first, *counts = row
+            if first is None:
+                continue
+            answers, good, *buckets = (int(one) for one in counts)
+            new = Totals(answers, good, tuple(buckets), datetime.fromtimestamp(first * 60, UTC))
+            there = found[number].get((product, port))
+            found[number][product, port] = new if there is None else there + new
+    return found
+
+
+def pieces(first: int, end: int) -> list[tuple[int, int, int]]:
+    """Whole days, hours and minutes that make up a span: the size, the start of the first, and the end of the last."""
+    found: list[tuple[int, int, int]] = []
+    for size, larger in ((1, HOUR), (HOUR, DAY)):
+        first_whole, last_whole = -(-first // larger) * larger, end // larger * larger
+        if first_whole >= last_whole:
+            return [*found, (size, first, end)] if first < end else found
+        found += [(size, *edge) for edge in ((first, first_whole), (last_whole, end)) if edge[0] < edge[1]]
+        first, end = first_whole, last_whole
+    return [*found, (DAY, first, end)]
+
+
+def _selected(number: int, ports: Collection[PortKey], size: int, start: int, end: int) -> Select[Any]:
+    from sqlalchemy import func, literal, select, tuple_
+
+    table, when = (ROLLUPS, ROLLUPS.c.minute) if size == 1 else (SUMS, SUMS.c.start)
+    first = ROLLUPS.c.minute if size == 1 else SUMS.c.first
+    statement = (
+        select(
+            literal(number),
+            table.c.product,
+            table.c.port,
+            func.min(first),
+            *(func.sum(table.c[name]) for name in COUNTS),
+        )
+        .where(tuple_(table.c.product, table.c.port).in_(sorted(ports)), when >= start, when < end)
+        .group_by(table.c.product, table.c.port)
+    )
+    return statement if size == 1 else statement.where(SUMS.c.size == size)
 
 
 def _minute(moment: datetime) -> int:

@@ -177,10 +177,10 @@ class ProductMetrics(Collector):
         with self._lock:
             since = {place: self._until.get(place, _EPOCH) for place in ports}
             for place, more in self._rollups.totals(since, settled).items():
-                self._before[place] = _sum(self._before.get(place, Totals()), more)
+                self._before[place] = self._before.get(place, Totals()) + more
                 self._until[place] = settled
             recent = self._rollups.totals(dict.fromkeys(ports, settled), end)
-            return {place: _sum(self._before[place], recent[place]) for place in ports}
+            return {place: self._before[place] + recent[place] for place in ports}
 
     def _objectives(self) -> Iterator[Metric]:
         labels = ("product", "port", "objective")
@@ -227,11 +227,6 @@ class ProductMetrics(Collector):
                     burn.add_metric(place, one.burn_rate)
                 evaluated.add_metric(place, one.at.timestamp())
         yield from (state, value, target, left, burn, evaluated)
-
-
-def _sum(one: Totals, other: Totals) -> Totals:
-    buckets = tuple(a + b for a, b in zip(one.buckets, other.buckets, strict=True))
-    return Totals(one.answers + other.answers, one.good + other.good, buckets)
 
 
 def _counters(facts: Facts) -> Iterator[Metric]:

@@ -15,20 +15,16 @@ from typing import TYPE_CHECKING, Any
 from dp_dagster.descriptor.due import due_partitions
 from dp_dagster.descriptor.partitions import read_told
 from dp_dagster.errors import DataProductError
-from dp_dagster.sla.answers import together
 from dp_dagster.sla.calendar import tick_after
-from dp_dagster.sla.facts import Answered, Facts, Incident, Publication, Readable, Shown, Unknown
-from dp_dagster.sla.measures.answers import recent
-from dp_dagster.sla.probes import probe_totals
+from dp_dagster.sla.facts import Facts, Incident, Publication, Readable, Shown, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dp_dagster.descriptor.objectives import Objective
     from dp_dagster.resolve import ResolvedDataset, ResolvedOutput, ResolvedProduct
-    from dp_dagster.sla.answers import Answers
+    from dp_dagster.sla.counts import Counts
     from dp_dagster.sla.model import ObjectiveState
-    from dp_dagster.sla.probes import PortKey
     from dp_dagster.sla.store import Readings
     from dp_dagster.storage import Snapshot, Table
     from dp_dagster.storage.manifest import Manifest
@@ -37,7 +33,6 @@ Wanted = tuple["ResolvedProduct", "ResolvedOutput", "tuple[Objective, ...]"]
 """A port, and the objectives of it that are to be evaluated."""
 
 _KEPT = 10_000
-_OF_ANSWERS = frozenset({"availability", "error_rate", "latency"})
 _OF_INCIDENTS = frozenset({"time_to_detect", "time_to_repair"})
 
 
@@ -110,7 +105,6 @@ class _Shared:
     """What is asked once for all ports of a round."""
 
     states: Mapping[tuple[str, str, str], ObjectiveState]
-    answers: Mapping[tuple[timedelta, bool], Mapping[PortKey, Answered]]
     breaches: Mapping[tuple[str, str, str], list[tuple[datetime, datetime]]]
     events: Mapping[str, list[tuple[datetime, str, str]]]
 
@@ -118,9 +112,9 @@ class _Shared:
 class Gatherer:
     """Gathers facts for one round."""
 
-    def __init__(self, readings: Readings, answers: Answers, kept: Kept, now: datetime) -> None:
+    def __init__(self, readings: Readings, counts: Counts, kept: Kept, now: datetime) -> None:
         self._readings = readings
-        self._answers = answers
+        self._counts = counts
         self._kept = kept
         self._now = now
 
@@ -155,34 +149,9 @@ class Gatherer:
         detects = any(one.name == "time_to_detect" for one in objectives)
         return _Shared(
             states,
-            self._counts(wanted, products),
             self._readings.breaches(since, products) if detects else {},
             self._kept.held.events(self._readings, since) if windows else {},
         )
-
-    def _counts(
-        self, wanted: Sequence[Wanted], products: set[str]
-    ) -> dict[tuple[timedelta, bool], Mapping[PortKey, Answered]]:
-        """Answers by length of time; one query for each distinct length, and one for the probes."""
-        ports: dict[timedelta, set[PortKey]] = {}
-        probed: set[timedelta] = set()
-        for product, port, objectives in wanted:
-            for one in objectives:
-                if one.name in _OF_ANSWERS:
-                    window: timedelta = one.window  # type: ignore[attr-defined]
-                    for length in (window, recent(window)):
-                        ports.setdefault(length, set()).add((product.id, port.label))
-                        probed |= {length} if one.name == "availability" else set()
-        found: dict[tuple[timedelta, bool], Mapping[PortKey, Answered]] = {}
-        for length, some in ports.items():
-            since = self._now - length
-            answered = self._answers.totals(some, since, self._now)
-            found[length, False] = answered
-            if length in probed:
-                exact = length <= timedelta(hours=3)
-                probes = probe_totals(self._readings, since, products, exact=exact)
-                found[length, True] = {key: together(answered.get(key), probes.get(key)) for key in some}
-        return found
 
     # -- for one port -----------------------------------------------------------------------------------
 
@@ -203,10 +172,7 @@ class Gatherer:
             first_due=first_due(port, since),
             support=descriptor.support is not None
             or (descriptor.owner is not None and descriptor.owner.email is not None),
-            answers={
-                length: found.get((product.id, port.label), Answered())
-                for length, found in shared.answers.items()
-            },
+            answers=self._counts.of((product.id, port.label)),
         )
         if product.calendar is not None and port.dataset is not None and port.dataset.partitioned_by:
             there = read_told(entry.partitions, product.calendar) if entry is not None else ()

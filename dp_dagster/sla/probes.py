@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,11 @@ from dp_dagster.sla.facts import Answered
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from sqlalchemy import Connection
+
     from dp_dagster.resolve import ResolvedOutput, ResolvedProduct
     from dp_dagster.sla.store import Readings
+    from dp_dagster.sla.tables import Tables
 
 PortKey = tuple[str, str]
 """Product, and label of the port."""
@@ -50,15 +52,10 @@ def probe(product: ResolvedProduct, port: ResolvedOutput, now: datetime) -> Prob
     return Probe(product.id, port.label, now, not reason, time.perf_counter() - started, reason)
 
 
-def record_probes(readings: Readings, probes: Sequence[Probe]) -> None:
-    """Keep probes, and what they add up to by the hour.
-
-    Raises:
-        StoreError: the database cannot be written.
-    """
+def keep_probes(probes: Sequence[Probe], connection: Connection, tables: Tables) -> None:
+    """Keep probes, and what they add up to by the hour, in a transaction that somebody else commits."""
     if not probes:
         return
-    database, tables = readings.opened()
     hours: dict[tuple[str, str, int], dict[str, Any]] = {}
     for one in probes:
         start = int(one.at.timestamp()) // _HOUR * _HOUR
@@ -79,54 +76,75 @@ def record_probes(readings: Readings, probes: Sequence[Probe]) -> None:
         }
         for one in probes
     ]
-    with database.writing() as connection:
-        connection.execute(tables.probes.insert(), rows)
-        last = {(one["product"], one["port"]): one for one in rows}
-        connection.execute(tables.upsert_last_probe(connection), list(last.values()))
-        connection.execute(tables.upsert_probes(connection), list(hours.values()))
+    connection.execute(tables.probes.insert(), rows)
+    last = {(one["product"], one["port"]): one for one in rows}
+    connection.execute(tables.upsert_last_probe(connection), list(last.values()))
+    connection.execute(tables.upsert_probes(connection), list(hours.values()))
 
 
 def probe_totals(
-    readings: Readings, since: datetime, products: Collection[str], *, exact: bool
-) -> Mapping[PortKey, Answered]:
-    """What the probes since then came to, by port, in one query.
+    readings: Readings, wanted: Mapping[datetime, Collection[PortKey]]
+) -> Mapping[datetime, Mapping[PortKey, Answered]]:
+    """What the probes since several times came to, by port, in one query that reads single probes of an hour at most.
 
     Args:
         readings: The store.
-        since: From when; where it is not ``exact``, from the beginning of that hour.
-        products: Ids of the products.
-        exact: Count single probes instead of hours. For short times.
+        wanted: Ports by the time since when.
 
     Raises:
         StoreError: the database cannot be read.
     """
     import sqlalchemy
 
+    found: dict[datetime, dict[PortKey, Answered]] = {since: {} for since in wanted}
+    if not any(wanted.values()):
+        return found
     database, tables = readings.opened()
-    start: float
-    total: Any
-    good: Any
-    if exact:
-        table, when, start = tables.probes, tables.probes.c.at, since.timestamp()
-        total = sqlalchemy.func.count()
-        good = sqlalchemy.func.sum(sqlalchemy.case((table.c.good, 1), else_=0))
-    else:
-        table, when = tables.probe_hours, tables.probe_hours.c.start
-        start = int(since.timestamp()) // _HOUR * _HOUR
-        total, good = sqlalchemy.func.sum(table.c.probes), sqlalchemy.func.sum(table.c.good)
-    statement = (
-        sqlalchemy.select(table.c.product, table.c.port, total, good, sqlalchemy.func.min(when))
-        .where(when >= start)
-        .group_by(table.c.product, table.c.port)
-    )
-    found: dict[PortKey, Answered] = defaultdict(Answered)
+    single, hours = tables.probes.c, tables.probe_hours.c
+    parts = []
+    for number, (since, ports) in enumerate(wanted.items()):
+        first = since.timestamp()
+        whole = int(-(-first // _HOUR)) * _HOUR
+        good = sqlalchemy.func.sum(sqlalchemy.case((single.good, 1), else_=0))
+        for table, when, total, fine, start, end in (
+            (single, single["at"], sqlalchemy.func.count(), good, first, whole),
+            (
+                hours,
+                hours.start,
+                sqlalchemy.func.sum(hours.probes),
+                sqlalchemy.func.sum(hours.good),
+                whole,
+                None,
+            ),
+        ):
+            statement = (
+                sqlalchemy.select(
+                    sqlalchemy.literal(number),
+                    table.product,
+                    table.port,
+                    total,
+                    fine,
+                    sqlalchemy.func.min(when),
+                )
+                .where(sqlalchemy.tuple_(table.product, table.port).in_(sorted(ports)), when >= start)
+                .group_by(table.product, table.port)
+            )
+            parts.append(statement if end is None else statement.where(when < end))
+    times = list(wanted)
+    row: Any
     with database.reading() as connection:
-        row: Any
-        for row in connection.execute(statement):
-            product, port, number, fine, first = row
-            if product in products:
-                begun = max(datetime.fromtimestamp(first, UTC), since)
-                found[product, port] = Answered(int(number), int(fine), begun, probes=int(number))
+        for row in connection.execute(sqlalchemy.union_all(*parts)):
+            number, product, port, total, fine, begin = row
+            some = found[times[number]]
+            # An hour's first probe is not known; it counts from its beginning.
+            begun = max(datetime.fromtimestamp(begin, UTC), times[number])
+            there = some.get((product, port), Answered())
+            some[product, port] = Answered(
+                there.total + int(total),
+                there.good + int(fine),
+                min(begun, there.since or begun),
+                probes=there.probes + int(total),
+            )
     return found
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dp_dagster.sla.answers import AccessAnswers
+from dp_dagster.sla.counts import count
 from dp_dagster.sla.gather import Gatherer, Kept
 from dp_dagster.sla.measures import measure
 from dp_dagster.sla.model import Reading
-from dp_dagster.sla.probes import probe, record_probes
+from dp_dagster.sla.probes import keep_probes, probe
 from dp_dagster.storage.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -114,43 +116,43 @@ class Evaluator:
         manifests = {
             product.id: read_manifest(product.settings.storage, product.id) for product, _, _ in wanted
         }
-        self._probe(wanted, states, manifests, now)
-        gathered = Gatherer(self.readings, self.answers, self._kept, now).facts(wanted, states, manifests)
+        to_probe = _to_probe(wanted, states, manifests, now)
+        pauses = {(product.id, port.label): pause for product, port, pause in to_probe}
+        counts = count(self.readings, self.answers, wanted, pauses, now)
+        # Ports are opened as consumers do, unless somebody has called them lately.
+        probes = [
+            probe(product, port, now)
+            for product, port, pause in to_probe
+            if counts.quiet((product.id, port.label), pause)
+        ]
+        gatherer = Gatherer(self.readings, counts.and_probes(probes), self._kept, now)
+        gathered = gatherer.facts(wanted, states, manifests)
         readings = [
             _reading(product, port, objective, facts, now)
             for (product, port, objectives), facts in zip(wanted, gathered, strict=True)
             for objective in objectives
         ]
-        return self.readings.record(readings)
+        return self.readings.record(readings, beside=partial(keep_probes, probes))
 
-    def _probe(
-        self,
-        wanted: Sequence[Wanted],
-        states: Mapping[ObjectiveKey, ObjectiveState],
-        manifests: Mapping[str, Manifest | None],
-        now: datetime,
-    ) -> None:
-        """Open the ports whose availability is due, unless somebody has called them lately."""
-        asked = []
-        for product, port, objectives in wanted:
-            due = [one for one in objectives if one.name == "availability"]
-            manifest = manifests[product.id]
-            shown = manifest is not None and manifest.port(port.major, port.name) is not None
-            if due and shown and port.port is not None and port.port.capabilities.probed:
-                last = states.get((product.id, port.label, due[0].id))
-                never = last is None or last.value is None
-                if due[0].id not in port.promises.unmeasured and (never or is_due(due[0], last, now)):
-                    asked.append((product, port, interval(due[0])))
-        if not asked:
-            return
-        since = now - max(one[2] for one in asked)
-        called = self.answers.totals([(product.id, port.label) for product, port, _ in asked], since, now)
-        quiet = [
-            (product, port)
-            for product, port, _ in asked
-            if not (found := called.get((product.id, port.label))) or not found.total
-        ]
-        record_probes(self.readings, [probe(product, port, now) for product, port in quiet])
+
+def _to_probe(
+    wanted: Sequence[Wanted],
+    states: Mapping[ObjectiveKey, ObjectiveState],
+    manifests: Mapping[str, Manifest | None],
+    now: datetime,
+) -> list[tuple[ResolvedProduct, ResolvedOutput, timedelta]]:
+    """Ports that show something and whose availability is due, and how often it is."""
+    found = []
+    for product, port, objectives in wanted:
+        due = [one for one in objectives if one.name == "availability"]
+        manifest = manifests[product.id]
+        shown = manifest is not None and manifest.port(port.major, port.name) is not None
+        if due and shown and port.port is not None and port.port.capabilities.probed:
+            last = states.get((product.id, port.label, due[0].id))
+            never = last is None or last.value is None
+            if due[0].id not in port.promises.unmeasured and (never or is_due(due[0], last, now)):
+                found.append((product, port, interval(due[0])))
+    return found
 
 
 def is_due(objective: Objective, state: ObjectiveState | None, now: datetime) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dp_dagster.sla.model import ObjectiveState, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from sqlalchemy import Connection, Row, Select
 
@@ -85,11 +85,20 @@ class Readings:
             found = self._states(connection, tables, products)
         return [found[key] for key in sorted(found)]
 
-    def record(self, readings: Sequence[Reading]) -> list[ObjectiveState]:
+    def record(
+        self,
+        readings: Sequence[Reading],
+        *,
+        beside: Callable[[Connection, Tables], None] | None = None,
+    ) -> list[ObjectiveState]:
         """Append readings, and give the states that follow, in the same order.
 
         A few statements in one transaction, however many readings there are and were. Where a breach begins or ends,
         that goes on record in the same transaction.
+
+        Args:
+            readings: What was read.
+            beside: Writes in the same transaction what the readings were made from.
 
         Raises:
             LockedError: another writer held the database for too long.
@@ -120,6 +129,8 @@ class Readings:
                     )
                 elif last is not None and last.state == "breached" and one.state in {"met", "warning"}:
                     over.append((last, after))
+            if beside is not None:
+                beside(connection, tables)
             connection.execute(tables.readings.insert(), [_reading_row(one) for one in readings])
             for after in crossed:
                 self._append(database, connection, "sla_breached", after, {})
@@ -130,8 +141,8 @@ class Readings:
             if begun:
                 connection.execute(tables.breaches.insert(), begun)
             connection.execute(tables.upsert_state(connection), [_state_row(one) for one in states.values()])
-            for size in (HOUR, DAY):
-                connection.execute(tables.upsert_rollup(connection), _rollup_rows(readings, size))
+            rollups = [row for size in (HOUR, DAY) for row in _rollup_rows(readings, size)]
+            connection.execute(tables.upsert_rollup(connection), rollups)
         return [states[one.key] for one in readings]
 
     def trends(

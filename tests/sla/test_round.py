@@ -180,10 +180,10 @@ class Counted:
         self.answers = answers
 
     def totals(
-        self, ports: Collection[PortKey], since: datetime, until: datetime
-    ) -> Mapping[PortKey, Answered]:
-        assert since < until
-        return dict.fromkeys(ports, self.answers)
+        self, wanted: Mapping[datetime, Collection[PortKey]], until: datetime
+    ) -> Mapping[datetime, Mapping[PortKey, Answered]]:
+        assert max(wanted) < until
+        return {since: dict.fromkeys(ports, self.answers) for since, ports in wanted.items()}
 
 
 def test_nobody_probes_while_somebody_calls(project: TestProject) -> None:

@@ -35,6 +35,7 @@ class ApiShop:
         asked: All requests so far.
         token: What must be shown, if anything.
         gone: Whether there is nothing any more.
+        raw: What the path ``raw`` answers, as it stands.
     """
 
     url: str = ""
@@ -43,6 +44,7 @@ class ApiShop:
     asked: list[Asked] = field(default_factory=list)
     token: str = ""
     gone: bool = False
+    raw: str = ""
 
     def answer(self, asked: Asked) -> tuple[int, dict[str, str], Any]:  # noqa: PLR0911, PLR0912 one for each path
         """Status, headers and body."""
@@ -58,6 +60,8 @@ class ApiShop:
         style = asked.path.strip("/")
         if style == "all":
             return 200, {}, found
+        if style == "raw":
+            return 200, {}, self.raw
         if style == "page":
             number = int(asked.query["page"])
             return 200, {}, {"items": found[(number - 1) * PAGE : number * PAGE]}

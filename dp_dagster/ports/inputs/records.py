@@ -6,10 +6,11 @@ all values. Nested values are kept as JSON text, unless the contract says what t
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 from dp_dagster.errors import InputError, TransformError
+from dp_dagster.ports.inputs.json_numbers import dumps, dumps_as_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from dp_dagster.ports.base import InputContext
+    from dp_dagster.ports.base import InputContext, Rejected
 
 # What DuckDB may take texts for; read as text they are what they are.
 _TEXTS = frozenset({"string", "date", "timestamp", "timestamp(UTC)"})
@@ -45,64 +46,84 @@ class Records:
     def add(self, record: Mapping[str, Any]) -> None:
         """Keep one record."""
         kept = {
-            name: json.dumps(value, ensure_ascii=False)
-            if isinstance(value, dict | list) and name not in self._nested
-            else value
+            name: dumps(value) if isinstance(value, dict | list) and name not in self._nested else value
             for name, value in record.items()
         }
         self._names.update(dict.fromkeys(kept))
-        self._file.write(json.dumps(kept, ensure_ascii=False))
+        self._file.write(dumps_as_text(kept))
         self._file.write("\n")
         self.count += 1
 
-    def write(self, connection: duckdb.DuckDBPyConnection, destination: Path, place: str) -> None:
+    def write(
+        self, connection: duckdb.DuckDBPyConnection, destination: Path, place: str, *, sets_aside: bool
+    ) -> tuple[Rejected, ...]:
         """Write the rows.
 
         Args:
             connection: A work database.
             destination: The Parquet file.
             place: Where the records came from, for messages.
+            sets_aside: Whether records with values that do not fit their declared types are set aside.
+
+        Returns:
+            What was set aside.
 
         Raises:
             InputError: a value does not fit its declared type; names column and value.
         """
         import duckdb
 
-        from dp_dagster.engines.duckdb import write_rows
+        from dp_dagster.ports.inputs.exactly import Reading, write_exactly
         from dp_dagster.ports.inputs.files.reading import explain
 
         self._file.flush()
-        what = self.context.what
+        context = self.context
         try:
-            write_rows(self._relation(connection), destination, what)
+            types, found = self._types(connection)
+            reading = Reading(
+                select=partial(self._select, types),
+                declared=self._declared,
+                otherwise={
+                    name: found[name]
+                    for name in self._known
+                    if name not in self._declared and found.get(name)
+                },
+                sets_aside=sets_aside,
+                what=context.what,
+                where=f"{context.what}: {place}: ",
+                classified=context.contract.classified if context.contract else (),
+            )
+            return write_exactly(connection, reading, destination)
         except TransformError as error:
             raise InputError(str(error)) from error
         except duckdb.Error as error:
             raise InputError(
-                f"{what}: {place}: {explain(error, {self._file.name: 'the records'})}"
+                f"{context.what}: {place}: {explain(error, {self._file.name: 'the records'})}"
             ) from error
 
-    def _relation(self, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+    def _select(self, known: Mapping[str, str], types: Mapping[str, str]) -> str:
         from dp_dagster.engines.duckdb import literal, quote
 
-        types = self._types(connection)
-        present = [name for name in types if name in self._names]
-        absent = [f"null::{kind} as {quote(name)}" for name, kind in types.items() if name not in self._names]
-        if not types:
+        all_types = {**known, **types}
+        present = [name for name in all_types if name in self._names]
+        absent = [
+            f"null::{kind} as {quote(name)}" for name, kind in all_types.items() if name not in self._names
+        ]
+        if not all_types:
             raise InputError(
                 f"{self.context.what}: there are no records, and nothing says which columns they have; add a contract"
             )
         if not present:
-            return connection.sql(f"select {', '.join(absent)} where false")
-        pairs = ", ".join(f"{literal(name)}: {literal(types[name])}" for name in present)
+            return f"select {', '.join(absent)} where false"
+        pairs = ", ".join(f"{literal(name)}: {literal(all_types[name])}" for name in present)
         columns = ", ".join([*(quote(name) for name in present), *absent])
-        return connection.sql(
+        return (
             f"select {columns} from read_json({literal(self._file.name)}, format = 'newline_delimited', "
             f"columns = {{{pairs}}}, maximum_object_size = 268435456)"
         )
 
-    def _types(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-        """DuckDB types of all columns: those that came, and those that are known without having come."""
+    def _types(self, connection: duckdb.DuckDBPyConnection) -> tuple[dict[str, str], dict[str, str]]:
+        """DuckDB types of all columns, those too that are known without having come; and those found by looking."""
         from dp_dagster.contracts.duckdb_types import duckdb_type
 
         found = self._found(connection)
@@ -116,7 +137,7 @@ class Records:
                 types[name] = duckdb_type(self._known[name])
             else:
                 types[name] = found[name] or "VARCHAR"
-        return types
+        return types, found
 
     def _found(self, connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
         """Types by looking at all values; empty for a column without any."""

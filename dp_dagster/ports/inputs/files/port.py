@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -13,13 +14,22 @@ from dp_dagster.errors import InputError, TransformError
 from dp_dagster.folder import leaves_folder
 from dp_dagster.ports.base import Fault, InputContext, InputPort, KindConfig, Landing, Pinned, Written
 from dp_dagster.ports.inputs.files.config import FilesConfig
-from dp_dagster.ports.inputs.files.reading import Reading, declared_types, explain, format_of, relation_over
+from dp_dagster.ports.inputs.files.reading import (
+    Reading,
+    declared_types,
+    explain,
+    format_of,
+    select_over,
+    with_all_digits,
+)
 from dp_dagster.ports.inputs.files.sources import Sources, is_remote, scheme_of, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import duckdb
+
+    from dp_dagster.ports.base import Rejected
 
 _PARTITION = re.compile(r"\{partition(?::(?P<format>[^{}]+))?\}")
 
@@ -133,8 +143,9 @@ class FilesInput(InputPort[FilesConfig]):
     ) -> Written | None:
         """Read the files, or those that are new, and write them as one Parquet file, rows in their order."""
         if config.mode == "replace":
-            self._write_files(config, context, connection, destination, None)
-            return None
+            rejected = self._write_files(config, context, connection, destination, None)
+            # Who asks for columns to be compared has them compared with those of this version.
+            return Written(rejected=rejected) if rejected or config.on_schema_change else None
         listed = Sources(config, context).listing()
         marks = {_short(name): _short(f"{size} {changed}") for name, size, changed in listed}
         known: dict[str, str] = (context.state or {}).get("files", {})
@@ -145,8 +156,9 @@ class FilesInput(InputPort[FilesConfig]):
                 f"{context.what}: {changed[0]} was read before and has changed since ({len(changed)} in all); append "
                 "reads each file once: set mode: merge, or give what is new a name of its own"
             )
+        rejected = ()
         if new:
-            self._write_files(config, context, connection, destination, new)
+            rejected = self._write_files(config, context, connection, destination, new)
         else:
             # Files were taken away, and nothing came.
             from pyarrow import parquet
@@ -155,7 +167,7 @@ class FilesInput(InputPort[FilesConfig]):
 
             parquet.write_table(arrow_schema(context.columns).empty_table(), destination)
         # Files that are gone stay known: what was read of them is landed.
-        return Written({"files": {**known, **marks}})
+        return Written({"files": {**known, **marks}}, rejected=rejected)
 
     def _write_files(
         self,
@@ -164,10 +176,10 @@ class FilesInput(InputPort[FilesConfig]):
         connection: duckdb.DuckDBPyConnection,
         destination: Path,
         only: set[str] | None,
-    ) -> None:
+    ) -> tuple[Rejected, ...]:
         import duckdb
 
-        from dp_dagster.engines.duckdb import write_rows
+        from dp_dagster.engines.duckdb import scan, write_rows
 
         what = context.what
         with Sources(config, context).fetched(only) as files:
@@ -181,13 +193,43 @@ class FilesInput(InputPort[FilesConfig]):
                 skip=config.skip,
             )
             try:
-                write_rows(relation_over(reading, connection), destination, what)
+                if reading.format == "parquet":
+                    write_rows(connection.sql(f"select * from {scan(reading.files)}"), destination, what)
+                    return ()
+                return self._write_texts(config, context, connection, destination, reading)
             except (duckdb.Error, InputError, OSError) as error:
                 cause = explain(error, files)
                 raise InputError(f"{what}: {self.location(config)}: {cause}") from error
             except TransformError as error:
                 # A type that cannot be stored, of a Parquet file: nobody can cast it on the way in.
                 raise InputError(f"{error}, where the file is made") from error
+
+    def _write_texts(
+        self,
+        config: FilesConfig,
+        context: InputContext,
+        connection: duckdb.DuckDBPyConnection,
+        destination: Path,
+        reading: Reading,
+    ) -> tuple[Rejected, ...]:
+        """Write the rows of CSV and JSON, each value as it stands there."""
+        from dp_dagster.ports.inputs import exactly
+
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".ndjson") as file:
+            declared = reading.types
+            if reading.format == "json":
+                reading = with_all_digits(reading, connection, file)
+            return exactly.write_exactly(
+                connection,
+                exactly.Reading(
+                    select=select_over(reading, connection),
+                    declared=declared,
+                    what=context.what,
+                    sets_aside=config.on_schema_change == "quarantine",
+                    classified=context.contract.classified if context.contract else (),
+                ),
+                destination,
+            )
 
     def pin(self, config: FilesConfig, context: InputContext) -> Pinned:
         """The Parquet files that are there now."""

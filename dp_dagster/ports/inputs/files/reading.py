@@ -8,7 +8,7 @@ import zipfile
 from dataclasses import dataclass, replace
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -111,8 +111,10 @@ def declared_types(contract: Contract | None, types: Mapping[str, str]) -> dict[
     return {**declared, **types}
 
 
-def relation_over(reading: Reading, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
-    """The rows of the files, in their order.
+def select_over(
+    reading: Reading, connection: duckdb.DuckDBPyConnection
+) -> Callable[[Mapping[str, str]], str]:
+    """What reads the rows of CSV or JSON files in their order, given DuckDB types of columns over those of the reading.
 
     Columns of types that the store does not keep (a time of day, say) that were not declared but found by looking
     are read as the text that they are.
@@ -122,10 +124,6 @@ def relation_over(reading: Reading, connection: duckdb.DuckDBPyConnection) -> du
     """
     from dp_dagster.engines.stored_types import stored_as
 
-    if reading.format == "parquet":
-        from dp_dagster.engines.duckdb import scan
-
-        return connection.sql(f"select * from {scan(reading.files)}")
     select: Callable[[Reading, duckdb.DuckDBPyConnection], str] = _json
     if reading.format == "csv":
         from dp_dagster.ports.inputs.files.csv_reading import prepared, select_csv
@@ -138,9 +136,35 @@ def relation_over(reading: Reading, connection: duckdb.DuckDBPyConnection) -> du
         for name, dtype in zip(relation.columns, relation.dtypes, strict=True)
         if name.lower() not in declared and stored_as(dtype, name).refused
     }
-    if not as_text:
-        return relation
-    return connection.sql(select(replace(reading, types={**reading.types, **as_text}), connection))
+
+    def select_as(types: Mapping[str, str]) -> str:
+        # By whatever case a column's name is declared, the last one holds.
+        return select(replace(reading, types={**reading.types, **as_text, **types}), connection)
+
+    return select_as
+
+
+def with_all_digits(reading: Reading, connection: duckdb.DuckDBPyConnection, file: IO[str]) -> Reading:
+    """The reading of JSON files, from a file in which numbers that DuckDB would shorten are texts, if there are any.
+
+    Args:
+        reading: Of the files.
+        connection: A work database.
+        file: Empty; lasts until all is read.
+
+    Raises:
+        duckdb.Error: the files are no JSON.
+    """
+    from dp_dagster.ports.inputs.json_numbers import write_as_text
+
+    options = ", ".join(common_options(reading)[:1])
+    names = write_as_text(connection, options, file)
+    if names is None:
+        return reading
+    file.flush()
+    declared = {name.lower() for name in reading.types}
+    texts = {name: "VARCHAR" for name in names if name.lower() not in declared}
+    return replace(reading, files=(file.name,), types={**reading.types, **texts})
 
 
 def _json(reading: Reading, connection: duckdb.DuckDBPyConnection) -> str:

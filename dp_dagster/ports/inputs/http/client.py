@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dp_dagster.errors import InputError, NotInstalledError, RetryableError, SettingsError, StoreError
 from dp_dagster.ports.credentials import Secrets, without_login
+from dp_dagster.ports.inputs.json_numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -254,6 +256,8 @@ class Api:
                 )
         if status >= 400:
             raise requests.HTTPError(response=response)
+        # Whoever reads the answer, here or in dlt, reads numbers with all their digits.
+        response.json = partial(response.json, parse_float=number)  # type: ignore[method-assign]
 
     def _is_tried_again(self, response: requests.Response | None, error: BaseException | None) -> bool:
         """Whether a request is tried again; says why."""

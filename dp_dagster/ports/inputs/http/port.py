@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 import time
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,6 +17,7 @@ from dp_dagster.errors import InputError
 from dp_dagster.ports.base import Fault, InputContext, InputPort, KindConfig, Landing, Written
 from dp_dagster.ports.credentials import without_login
 from dp_dagster.ports.inputs.http.config import HttpConfig, HttpCredentials
+from dp_dagster.ports.inputs.json_numbers import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -115,12 +118,17 @@ class HttpInput(InputPort[HttpConfig]):
                         records.add(record)
                     seen.add(late)
                     fingerprint, late = self._position(api, seen)
-            records.write(connection, destination, self.location(config))
+            rejected = records.write(
+                connection,
+                destination,
+                self.location(config),
+                sets_aside=config.on_schema_change == "quarantine",
+            )
         if config.cursor is None:
-            return Written(fingerprint=fingerprint)
-        state = {} if seen.highest is None else {"cursor": seen.highest}
+            return Written(fingerprint=fingerprint, rejected=rejected)
+        state = {} if seen.highest is None else {"cursor": _at_most(seen.highest)}
         again = None if last is None or context.state is None else (config.cursor, seen.low(last))
-        return Written(state, fingerprint, again, config.key)
+        return Written(state, fingerprint, again, config.key, rejected)
 
     def _read(self, api: Api, seen: _Seen, records: Records, last: Any) -> None:
         said = time.monotonic()
@@ -165,9 +173,9 @@ class _Seen:
                 continue
             self._hashes.add(hashed)
             value = record.get(self.config.cursor)
-            if value is None or isinstance(value, bool) or not isinstance(value, int | float | str):
+            if value is None or isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
                 raise InputError(
-                    f"{self.context.what}: the cursor {self.config.cursor} is {json.dumps(value)[:60]} in a record, so "
+                    f"{self.context.what}: the cursor {self.config.cursor} is {dumps(value)[:60]} in a record, so "
                     "nobody can tell when that is new; choose a field that always has a number or a text"
                 )
             if self.highest is None or self._is_later(value, self.highest):
@@ -231,7 +239,16 @@ def _api(config: HttpConfig, context: InputContext) -> Iterator[Api]:
 
 
 def _hash(record: Mapping[str, Any]) -> bytes:
-    return hashlib.blake2b(json.dumps(record, sort_keys=True).encode(), digest_size=16).digest()
+    text = json.dumps(record, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _at_most(value: Any) -> Any:
+    """A cursor's value as the state keeps it. One with more digits than a float is read once more; none is left out."""
+    if not isinstance(value, Decimal):
+        return value
+    short = float(value)
+    return short if Decimal(short) <= value else math.nextafter(short, -math.inf)
 
 
 def _url_faults(config: HttpConfig) -> Iterable[Fault]:

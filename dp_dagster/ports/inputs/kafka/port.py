@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from dp_dagster.errors import InputError
 from dp_dagster.ports.base import Fault, InputContext, InputPort, KindConfig, Landing, Rejected, Written
+from dp_dagster.ports.inputs.json_numbers import loads
 from dp_dagster.ports.inputs.kafka.config import KafkaConfig
 from dp_dagster.ports.retries import with_retries
 
@@ -128,7 +129,9 @@ class KafkaInput(InputPort[KafkaConfig]):
                 if time.monotonic() - said > _SAY_EVERY_SECONDS:
                     said = time.monotonic()
                     context.say(f"{context.what}: {records.count:,} messages so far")
-            records.write(connection, destination, topic.place)
+            rejected += records.write(
+                connection, destination, topic.place, sets_aside=config.on_schema_change == "quarantine"
+            )
         offsets = {str(number): max(begin[number], there.high) for number, there in ranges.items()}
         return Written({"offsets": offsets}, _digest(ranges), rejected=tuple(rejected))
 
@@ -207,7 +210,7 @@ def _record(config: KafkaConfig, message: Any) -> dict[str, Any]:
 
 def _object(text: str | bytes) -> dict[str, Any] | None:
     try:
-        found = json.loads(text)
+        found = loads(text)
     except ValueError:
         return None
     return found if isinstance(found, dict) else None

@@ -155,7 +155,7 @@ def _plain(value: Any, kind: pa.DataType) -> Any:  # noqa: PLR0911 one for each
     if pa.types.is_integer(kind) and isinstance(value, decimal.Decimal | float | str):
         return _whole(value)
     if pa.types.is_floating(kind) and isinstance(value, decimal.Decimal | int | str):
-        return float(value)
+        return _float(value)
     if pa.types.is_decimal(kind) and isinstance(value, float | str):
         return decimal.Decimal(str(value))
     if pa.types.is_date(kind) and isinstance(value, str):
@@ -176,6 +176,13 @@ def _whole(value: decimal.Decimal | float | str) -> int:
     if number != number.to_integral_value():
         raise ValueError("is no whole number")
     return int(number)
+
+
+def _float(value: decimal.Decimal | int | str) -> float:
+    number = float(value)
+    if math.isfinite(number) and decimal.Decimal(repr(number)) != decimal.Decimal(str(value)):
+        raise ValueError("has more digits than a float")
+    return number
 
 
 def _moment(value: Any, *, zoned: bool) -> dt.datetime:

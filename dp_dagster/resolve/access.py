@@ -158,14 +158,7 @@ def _view_of(
         if len(getattr(readers, name)) > 1:
             draft.add((*keys, "readers", name), "names several, and nobody is two", "name one, or a role")
             return None
-    identity = Identity(
-        readers.subject[0] if readers.subject else "storage",
-        readers.client[0] if readers.client else None,
-        frozenset(readers.role),
-        frozenset(readers.scope),
-        method="storage" if readers.subject else "none",
-    )
-    view = policy.view(port.dataset.label, identity)
+    view = policy.view(port.dataset.label, identity_of(readers))
     if view is None:
         if not _has_faulty_grants(draft):
             draft.add(
@@ -175,6 +168,17 @@ def _view_of(
             )
         return None
     return view
+
+
+def identity_of(readers: DeclaredWho) -> Identity:
+    """Whom the readers of a port are taken for."""
+    return Identity(
+        readers.subject[0] if readers.subject else "storage",
+        readers.client[0] if readers.client else None,
+        frozenset(readers.role),
+        frozenset(readers.scope),
+        method="storage" if readers.subject else "none",
+    )
 
 
 def _with_view(

@@ -106,5 +106,16 @@ def said(product: ResolvedProduct, policy: str) -> list[str]:
     ]
 
 
+def states(product: ResolvedProduct) -> dict[str, str]:
+    """What came of each policy; of several subjects, the last one's."""
+    return {one.policy: one.status for one in check_product(product).results}
+
+
+def reason(product: ResolvedProduct, policy: str) -> str:
+    """Why a policy was not applied to the one subject that it has."""
+    (result,) = results(product, policy)
+    return result.reason
+
+
 def lines(report: PolicyReport) -> list[str]:
     return [str(problem) for problem in (*report.errors, *report.warnings)]

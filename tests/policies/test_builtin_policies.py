@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from policy_helpers import make, results, said
+from policy_helpers import make, reason, results, said, states
 from support import ROOT, TOTALS_CONTRACT, TestProject
 
 from dp_dagster.pipeline import Session, land_input, project_port, publish_dataset, run_transform
@@ -223,6 +223,49 @@ def test_classified_columns_are_masked_on_served_ports(project: TestProject) -> 
     ) == ["output_ports[0]: gives classified columns of totals in clear to auditor: amount"]
     others = '[policies.classified_masked]\nclassifications = ["pii"]\n'
     assert said(served(project, "anyone: true, unmask: [amount]", settings=others), "classified_masked") == []
+
+
+SERVER = "  - {name: vw_totals, type: SQL, dataset: totals, endpoint: 'postgresql://db.example.org/shop/public/totals'}\n"
+FILE = "  - {name: vw_totals, type: SQL, dataset: totals}\n"
+
+
+def other_port(project: TestProject, port: str, access: str = "", settings: str = "") -> ResolvedProduct:
+    return make(project, (FILE, f"{port}{access}"), settings=settings, contract=CLASSIFIED)
+
+
+def test_classified_columns_are_masked_on_sql_servers(project: TestProject) -> None:
+    masked = other_port(project, SERVER, "access: [{anyone: true}]\n")
+    assert said(masked, "classified_masked") == []
+    assert states(masked)["classified_masked"] == "passed"
+    assert said(
+        other_port(project, SERVER, "access: [{anyone: true, unmask: [amount]}]\n"), "classified_masked"
+    ) == ["output_ports[0]: gives classified columns of totals in clear to anyone: amount"]
+    named = "access: [{role: [auditor], unmask: [amount]}]\n"
+    assert said(other_port(project, SERVER, named), "classified_masked") == []
+    # Without access nobody is told apart there.
+    assert said(other_port(project, SERVER), "classified_masked") == [
+        "output_ports[0]: gives classified columns of totals in clear to everybody whom its server lets read it: amount"
+    ]
+    assert "which asks by itself who is there" in reason(masked, "served_authenticated")
+
+
+def test_classified_columns_in_files_for_readers(project: TestProject) -> None:
+    def files(readers: str, settings: str = "") -> ResolvedProduct:
+        port = "  - {name: vw_totals, type: SQL, dataset: totals, readers: {" + readers + "}}\n"
+        grants = "access: [{anyone: true}, {role: [auditor], unmask: [amount]}]\n"
+        return other_port(project, port, grants, settings)
+
+    strict = '[policies.classified_masked]\nclear_for = "nobody"\n'
+    assert said(files("role: auditor"), "classified_masked") == []
+    assert said(files("role: analyst", strict), "classified_masked") == []
+    assert said(files("role: auditor", strict), "classified_masked") == [
+        "output_ports[0]: gives classified columns of totals in clear to auditor: amount"
+    ]
+    whole = other_port(project, FILE)
+    assert states(whole)["classified_masked"] == "not applicable"
+    assert reason(whole, "classified_masked").endswith(
+        "who can read the storage reads them, amount in clear too"
+    )
 
 
 def test_served_ports_authenticate(project: TestProject) -> None:

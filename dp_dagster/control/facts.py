@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
 
@@ -18,6 +19,28 @@ if TYPE_CHECKING:
 _COUNTED = ("audited", "published", "held", "quarantined", "rolled_back", "refused", "read")
 _OF_RUNS = ("audited", "published", "held", "quarantined", "projected")
 _NAMED = 500
+_PAGE = 10_000
+_JUDGED = ("published", "held")
+BOUNDS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 21_600.0, 86_400.0)
+"""Upper ends of the buckets of durations, in seconds; they lie inside. One more bucket is for what took longer."""
+
+
+@dataclass
+class Durations:
+    """How long something took, each time that it happened.
+
+    Attributes:
+        buckets: How often it took up to each of :data:`BOUNDS` (and more than the one before), and longer.
+        seconds: All of them together.
+    """
+
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    seconds: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """One more time."""
+        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+        self.seconds += seconds
 
 
 @dataclass
@@ -28,11 +51,14 @@ class Facts:
         counts: How often each kind of record was written, by product, subject and kind.
         verdicts: The last verdict.
         runs: How many seconds the last run of each product took until its last record, and when that was.
+        durations: How long runs took until they had published an asset, or held its candidate, by product, subject
+            and kind. A run's end is written down nowhere; these are, and each of them once.
     """
 
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict)
     runs: dict[str, tuple[float, datetime]] = field(default_factory=dict)
+    durations: dict[tuple[str, str, str], Durations] = field(default_factory=dict)
 
 
 class RecordFacts:
@@ -45,7 +71,7 @@ class RecordFacts:
         self._lock = threading.Lock()
 
     def now(self) -> Facts:
-        """The facts as they are now: three statements, whatever the history.
+        """The facts as they are now: five statements, whatever the history.
 
         Raises:
             StoreError: the records cannot be read.
@@ -94,6 +120,26 @@ class RecordFacts:
                 begun = json.loads(row.payload).get("run_started")
                 if begun is not None:
                     ended = datetime.fromisoformat(row.at)
-                    seconds = (ended - datetime.fromisoformat(begun)).total_seconds()
-                    self._facts.runs[row.product] = (max(seconds, 0.0), ended)
+                    self._facts.runs[row.product] = (_seconds(begun, row.at), ended)
+            begun = _run_started(column.payload, connection.dialect.name)
+            judged = sqlalchemy.select(
+                column.product, column.subject, column.kind, column.at, begun.label("begun")
+            ).where(fresh & (column.run_id != "") & column.kind.in_(_JUDGED))
+            for row in connection.execute(judged.execution_options(yield_per=_PAGE)):
+                if row.begun is not None:
+                    place = (row.product, row.subject, row.kind)
+                    found = self._facts.durations.setdefault(place, Durations())
+                    found.add(_seconds(row.begun, row.at))
             self._seen = newest
+
+
+def _run_started(payload: Any, dialect: str) -> Any:
+    """When the run of a record began, read by the database: payloads may be large."""
+    if dialect == "sqlite":
+        return sqlalchemy.func.json_extract(payload, "$.run_started")
+    return sqlalchemy.func.json_extract_path_text(sqlalchemy.cast(payload, sqlalchemy.JSON), "run_started")
+
+
+def _seconds(begun: str, ended: str) -> float:
+    seconds = (datetime.fromisoformat(ended) - datetime.fromisoformat(begun)).total_seconds()
+    return max(seconds, 0.0)

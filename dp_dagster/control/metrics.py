@@ -6,9 +6,11 @@ products, datasets, ports, rules and objectives, which are declared, and never c
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import (
@@ -18,9 +20,11 @@ from prometheus_client.core import (
     InfoMetricFamily,
 )
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from dp_dagster.access.access_tables import BOUNDS
 from dp_dagster.access.rollups import AccessRollups, Totals
+from dp_dagster.control.facts import BOUNDS as RUN_BOUNDS
 from dp_dagster.control.facts import RecordFacts
 from dp_dagster.control.states import states_by_port
 from dp_dagster.errors import DataProductError
@@ -29,7 +33,7 @@ from dp_dagster.sla.model import STATES
 from dp_dagster.storage.manifest import read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from prometheus_client.core import Metric
 
@@ -130,13 +134,16 @@ class ProductMetrics(Collector):
         facts = self._facts.now()
         yield from _counters(facts)
         yield from _verdicts(facts)
+        yield _run_durations(facts)
         duration = GaugeMetricFamily(
-            "dp_run_duration_seconds",
+            "dp_last_run_duration_seconds",
             "How long the last run took, from its beginning to its last record.",
             labels=("product",),
         )
         ended = GaugeMetricFamily(
-            "dp_run_ended_timestamp_seconds", "When the last run wrote its last record.", labels=("product",)
+            "dp_last_run_ended_timestamp_seconds",
+            "When the last run wrote its last record.",
+            labels=("product",),
         )
         for product, (seconds, at) in sorted(facts.runs.items()):
             duration.add_metric((product,), seconds)
@@ -162,11 +169,8 @@ class ProductMetrics(Collector):
             labels = served[place]
             requests.add_metric((*labels, "good"), total.good)
             requests.add_metric((*labels, "bad"), total.answers - total.good)
-            below, buckets = 0, []
-            for bound, number in zip((*BOUNDS, None), total.buckets, strict=True):
-                below += number
-                buckets.append(("+Inf" if bound is None else f"{bound / 1000:g}", below))
             # The sum of all durations is not kept, so none is told.
+            buckets = _cumulative((bound / 1000 for bound in BOUNDS), total.buckets)
             duration.add_metric(labels, buckets, sum_value=None)
         yield from (requests, duration)
 
@@ -227,6 +231,26 @@ class ProductMetrics(Collector):
                     burn.add_metric(place, one.burn_rate)
                 evaluated.add_metric(place, one.at.timestamp())
         yield from (state, value, target, left, burn, evaluated)
+
+
+def _cumulative(bounds: Iterable[float], numbers: Iterable[int]) -> list[tuple[str, float]]:
+    """Buckets as Prometheus has them: each holds those below it, too."""
+    names = map(floatToGoString, (*bounds, math.inf))
+    return list(zip(names, accumulate(numbers), strict=True))
+
+
+def _run_durations(facts: Facts) -> Metric:
+    told = HistogramMetricFamily(
+        "dp_run_duration_seconds",
+        "How long runs took from their beginning until they had published the dataset, or held its candidate.",
+        labels=(*_DATASET, "outcome"),
+    )
+    for (product, subject, kind), durations in sorted(facts.durations.items()):
+        place = _dataset(product, subject)
+        if place is not None:
+            buckets = _cumulative(RUN_BOUNDS, durations.buckets)
+            told.add_metric((*place, kind), buckets, sum_value=durations.seconds)
+    return told
 
 
 def _counters(facts: Facts) -> Iterator[Metric]:

@@ -14,7 +14,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support import ROOT
 
+from dp_dagster.control.facts import RecordFacts
 from dp_dagster.pipeline import Session
+from dp_dagster.records import Records
 from dp_dagster.sla.store import Readings
 
 WATCHER = {"authorization": "Bearer watcher"}
@@ -118,7 +120,7 @@ def test_prometheus_takes_them(standing, standing_shop, tmp_path) -> None:
                     "dp_objective_target",
                     "dp_objective_budget_left_ratio",
                     "dp_objective_burn_rate_ratio",
-                    "dp_run_duration_seconds",
+                    "dp_last_run_duration_seconds",
                 )
             }
             states = {
@@ -129,7 +131,7 @@ def test_prometheus_takes_them(standing, standing_shop, tmp_path) -> None:
             process.terminate()
     assert result[0]["metric"]["dataset"] == "totals"
     assert result[0]["value"][1] == "1"
-    assert 0 < scraped["dp_run_duration_seconds"][""] < 60
+    assert 0 < scraped["dp_last_run_duration_seconds"][""] < 60
     _are_what_was_read(scraped, states, standing_shop.settings)
 
 
@@ -150,14 +152,61 @@ def _are_what_was_read(scraped, states, settings) -> None:
 
 
 def test_how_long_the_last_run_took(control, shop) -> None:
-    first = samples(control)["dp_run_duration_seconds",]
+    first = samples(control)["dp_last_run_duration_seconds",]
     assert 0 < first < 60
     session = Session(shop.product, "long", started=datetime.now(UTC) - timedelta(minutes=5))
     session.record("projected", "v1/port/other")
     # It was scraped in the middle of the run, which changes nothing of what the run took in the end.
-    assert samples(control)["dp_run_duration_seconds",] == pytest.approx(300, abs=10)
+    assert samples(control)["dp_last_run_duration_seconds",] == pytest.approx(300, abs=10)
     session.record("projected", "v1/port/vw_totals")
-    assert samples(control)["dp_run_duration_seconds",] == pytest.approx(300, abs=10)
+    assert samples(control)["dp_last_run_duration_seconds",] == pytest.approx(300, abs=10)
+
+
+def test_how_long_runs_took(control, shop) -> None:
+    """Each run once for each dataset, when it had published it or held its candidate; scraped in between or not."""
+    published, held = ("dataset=totals", "major=1", "outcome=published"), ("outcome=held",)
+    held = (*published[:2], *held)
+
+    def told(outcome: tuple[str, ...]) -> dict[str, float]:
+        found = samples(control)
+        buckets = {
+            key[2].removeprefix("le="): value
+            for key, value in found.items()
+            if key[0] == "dp_run_duration_seconds_bucket" and {*outcome} < {*key}
+        }
+        assert buckets["+Inf"] == found["dp_run_duration_seconds_count", *outcome]
+        assert list(buckets.values()) == sorted(buckets.values())
+        return buckets | {"sum": found["dp_run_duration_seconds_sum", *outcome]}
+
+    before = told(published)
+    assert before["+Inf"] == 1
+    assert before["sum"] > 0
+    session = Session(shop.product, "long", started=datetime.now(UTC) - timedelta(minutes=20))
+    session.record("published", "v1/dataset/totals")
+    session.record("held", "v1/dataset/totals")
+    session.record("published", "v1/transform/other")
+    after = told(published)
+    assert (after["600.0"], after["1800.0"], after["+Inf"]) == (1, 2, 2)
+    assert after["sum"] >= before["sum"] + 1200
+    assert told(held)["1800.0"] == 1
+    assert told(published) == after
+    # A record of a release before this, and one of no run, tell nothing of runs.
+    session.records.append("published", "shops", "v1/dataset/totals", "user:ada", "old", {})
+    assert told(published) == after
+
+
+@pytest.mark.slow
+@pytest.mark.needs("postgresql")
+def test_how_long_runs_took_by_records_in_postgresql(postgresql_url: str) -> None:
+    records = Records(postgresql_url)
+    facts = RecordFacts(records)
+    started = (datetime.now(UTC) - timedelta(seconds=20)).isoformat()
+    records.append("published", "shops", "v1/dataset/totals", "user:ada", "one", {"run_started": started})
+    records.append("held", "shops", "v1/dataset/totals", "user:ada", "one", {})
+    (found,) = facts.now().durations.items()
+    assert found[0] == ("shops", "v1/dataset/totals", "published")
+    assert sum(found[1].buckets) == 1
+    assert found[1].seconds >= 20
 
 
 def _asked(listen: str, query: str) -> list:

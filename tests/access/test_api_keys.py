@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,8 @@ def test_only_a_hash_is_kept(keys: ApiKeys, records: Records, tmp_path: Path) ->
     for file in tmp_path.iterdir():
         assert key.rpartition("_")[2].encode() not in file.read_bytes()
     assert len(key) == 3 + 12 + 1 + 43
-    ((found,),) = sqlite3.connect(tmp_path / "records.db").execute("select hash from dp_api_keys").fetchall()
+    with closing(sqlite3.connect(tmp_path / "records.db")) as connection:
+        ((found,),) = connection.execute("select hash from dp_api_keys").fetchall()
     assert found == made.hash
     (record,) = records.query()
     assert (record.kind, record.subject, record.actor) == ("key_created", f"key/{made.id}", "user:ada")

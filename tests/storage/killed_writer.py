@@ -1,6 +1,6 @@
 """A writer that dies by SIGKILL at one stage of a publication. Run by test_killed_writers.py.
 
-Usage: killed_writer.py ROOT NUMBER STAGE. Publishes version NUMBER unless it dies before.
+Usage: killed_writer.py ROOT NUMBER STAGE, or from a nursery. Publishes version NUMBER unless it dies before.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def die_when_the_commit_appears(log_directory: Path, expected: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(root: str, number: int, stage: str) -> None:
+def main(root: str, given: str, stage: str) -> None:
+    number = int(given)
     table = Table(dataset_table(root, "flights", 1, "flights"), lock_timeout=10)
     with table.lock(f"run-{number}"):
         draft = table.draft(f"run-{number}")
@@ -110,4 +111,4 @@ def main(root: str, number: int, stage: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(*sys.argv[1:])

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -322,12 +321,11 @@ def test_a_locked_table_names_its_holder(table: Table, publisher: Publisher) -> 
     candidate = publisher.candidate(1)
     hasty = Table(table.location, lock_timeout=0.2)
     with locked_by_another_process(table, "run-other") as other:
-        started = time.monotonic()
         with pytest.raises(
             LockedError, match=rf"by run-other \(process {other.pid} on .*gave up after 0.2 s"
         ):
             hasty.publish(candidate, verdict_on(candidate), {}, contract_hash=CONTRACT)
-        assert time.monotonic() - started < 3
+        assert other.poll() is None, "it gives up while the other holds the lock"
     assert number_of(hasty.publish(candidate, verdict_on(candidate), {}, contract_hash=CONTRACT)) == 1
 
 
@@ -337,9 +335,7 @@ def test_a_dead_holder_does_not_lock(table: Table, publisher: Publisher) -> None
         other.send_signal(signal.SIGKILL)
         other.wait()
         assert table.location.lock_file.with_suffix(".holder").exists()
-        started = time.monotonic()
-        publisher.publish(1)
-        assert time.monotonic() - started < 3
+        Publisher(Table(table.location, lock_timeout=0)).publish(1)
 
 
 def test_one_thread_may_lock_twice(table: Table) -> None:

@@ -47,11 +47,11 @@ dev: install ## Start the Dagster UI and its daemon on http://127.0.0.1:3000
 .PHONY: test
 test: install ## Run all tests; installs Chromium and PostgreSQL for them where it may
 	@"$(BIN)/python" "$(ROOT)/tests/system_packages.py" --install
-	@cd "$(ROOT)" && "$(BIN)/python" -m pytest -n 2 --dist worksteal $(ARGS)
+	@cd "$(ROOT)" && "$(BIN)/python" -m pytest -n 3 --dist loadfile $(ARGS)
 
 .PHONY: test-fast
 test-fast: install ## Run the tests that start no other processes: a minute or two
-	@cd "$(ROOT)" && "$(BIN)/python" -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
+	@cd "$(ROOT)" && "$(BIN)/python" -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 .PHONY: lint
 lint: install ## Check style, format and types

@@ -33,12 +33,16 @@ import pytest
 # The suites of dp_dagster.testing show the values of failed assertions. Before anything imports them.
 pytest.register_assert_rewrite("dp_dagster.testing")
 
+import distribution
 import hypothesis
 import system_packages
 from support import Processes, TestProject, end_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
 
 
 # How long an example takes says nothing on a machine that does other things, too.
@@ -48,14 +52,22 @@ hypothesis.settings.load_profile("dp_dagster")
 # -- what the machine lacks ----------------------------------------------------------------------------
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test may only need what ``system_packages`` knows; a test that needs a package is never fast."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test may only need what ``system_packages`` knows. Several processes take the long ones first."""
     for item in items:
         for marker in item.iter_markers("needs"):
             unknown = set(marker.args) - set(system_packages.PACKAGES)
             if unknown or not marker.args:
                 known = ", ".join(sorted(system_packages.PACKAGES))
                 raise pytest.UsageError(f"{item.nodeid}: needs({', '.join(unknown)}): known are {known}")
+    if hasattr(config, "workerinput"):
+        items[:] = distribution.in_order(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """``--dist loadfile``, as the Makefile says it, keeps the files that wait together; see ``distribution``."""
+    return distribution.ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

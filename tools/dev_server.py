@@ -31,6 +31,8 @@ Result = TypeVar("Result")
 START_TIMEOUT = 240.0
 RUN_TIMEOUT = 420.0
 POLL = 0.5
+#: Seconds between two looks of the daemon at how fresh the ports are.
+FRESHNESS_INTERVAL = 2
 
 LOCATIONS = """
 { workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
@@ -130,6 +132,8 @@ class DevServer:
             **os.environ,
             "DP_STORAGE": str(self.storage),
             "DP_STATE_DIRECTORY": str(folder / "state"),
+            # Else the daemon judges freshness every 30 seconds, and whoever waits for that waits for as long.
+            "FRESHNESS_DAEMON_INTERVAL_SECONDS": str(FRESHNESS_INTERVAL),
         }
         self._command = [
             *(command or [str(Path(sys.executable).parent / "dp"), "dev"]),
@@ -289,9 +293,17 @@ class DevServer:
             DevServerError: the run failed; with its errors.
         """
         run_id = self.launch(location, assets or self.assets(location))
+        self.require(location, run_id)
+        return run_id
+
+    def require(self, location: str, run_id: str) -> None:
+        """Wait until a run has ended well.
+
+        Raises:
+            DevServerError: it failed; with its errors.
+        """
         if self.wait_for_run(run_id) != "SUCCESS":
             raise DevServerError(f"run of {location} failed:\n" + "\n".join(self.failures(run_id)))
-        return run_id
 
     def failures(self, run_id: str) -> list[str]:
         """Messages and causes of what failed in a run."""
@@ -332,6 +344,9 @@ def published(folder: Path) -> Iterator[DevServer]:
         failed = {name: error for name, error in server.wait_for_locations().items() if error}
         if failed:
             raise DevServerError("\n".join(f"{name}: {error}" for name, error in failed.items()))
-        for product in PRODUCTS:
-            server.materialise(product)
+        # The first two know nothing of each other; the third reads what the second publishes.
+        begun = [(product, server.launch(product, server.assets(product))) for product in PRODUCTS[:2]]
+        for product, run_id in begun:
+            server.require(product, run_id)
+        server.materialise(PRODUCTS[2])
         yield server

@@ -54,7 +54,7 @@ def test_a_backfill_from_the_ui_is_one_run_and_one_commit(project: TestProject) 
             return {one["runId"] for one in node["latestMaterializationByPartition"] if one is not None}
 
         # The quarantine, too, though nothing went there: a backfill takes an asset without a word for failed.
-        until(lambda: all(len(runs_of(key)) == 1 for key in CUT), "all assets to be made in one run", 240)
+        until(lambda: all(len(runs_of(key)) == 1 for key in CUT), "all assets to be made in one run")
         (run_id,) = {run for key in CUT for run in runs_of(key)}
         assert server.wait_for_run(run_id) == "SUCCESS"
         stats = server.ask(PARTITIONS, key={"path": CUT[3].split("/")})["assetNodeOrError"]["partitionStats"]

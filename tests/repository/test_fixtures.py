@@ -53,7 +53,7 @@ def test_a_missing_package_is_named_at_the_end(tmp_path: Path) -> None:
     """A test that cannot run is listed after everything else, with its name and the reason."""
     tests = Path(__file__).resolve().parent.parent
     (tmp_path / "pytest.ini").write_text(PYTEST_INI)
-    for name in ("conftest.py", "support.py", "system_packages.py"):
+    for name in ("conftest.py", "distribution.py", "support.py", "system_packages.py"):
         (tmp_path / name).write_text((tests / name).read_text())
     (tmp_path / "test_it.py").write_text(
         "import pytest\n@pytest.mark.needs('chromium')\ndef test_browser(): raise AssertionError\n"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from dp_dagster.descriptor.partitions import Calendar
     from dp_dagster.descriptor.refresh import RefreshRate
@@ -36,7 +36,11 @@ class Due:
 
 
 def due_partitions(
-    calendar: Calendar, published: Iterable[str], now: datetime, rate: RefreshRate | None = None
+    calendar: Calendar,
+    published: Iterable[str],
+    now: datetime,
+    rate: RefreshRate | None = None,
+    since: datetime | None = None,
 ) -> Due:
     """Compare what is due with what is published.
 
@@ -45,6 +49,9 @@ def due_partitions(
         published: Keys of those that are published.
         now: The time, with zone.
         rate: When data is due.
+        since: From when on somebody looks. Where nothing is published, the one that was the newest then is waited for,
+            or the first that is due after it, and is expected from then on; by default the newest now, for which
+            nobody has waited for long.
     """
     there = {key for key in published if calendar.knows(key)}
     due = calendar.due(now)
@@ -55,22 +62,29 @@ def due_partitions(
     waiting = next((key for key in missing if newest is None or key > newest), None)
     if newest is None:
         # Where nothing is there at all, the newest is what consumers wait for.
-        waiting = due[-1]
+        waiting = due[-1] if since is None else _newest_at(calendar, since, due)
     if waiting is None:
         return Due(due[-1], newest, missing)
     ended = calendar.window(waiting)[1]
-    return Due(due[-1], newest, missing, waiting, ended, _expected(ended, rate))
+    begin = ended if newest is not None or since is None else max(ended, since)
+    return Due(due[-1], newest, missing, waiting, ended, _expected(begin, rate))
 
 
-def _expected(ended: datetime, rate: RefreshRate | None) -> datetime:
+def _newest_at(calendar: Calendar, since: datetime, due: Sequence[str]) -> str:
+    then = calendar.newest_due(since)
+    # A clock that was set back: what was due then is not any more.
+    return due[0] if then is None else min(then, due[-1])
+
+
+def _expected(begin: datetime, rate: RefreshRate | None) -> datetime:
     if rate is None or rate.interval is None:
-        return ended
+        return begin
     if rate.cron is None:
-        return ended + rate.interval
+        return begin + rate.interval
     from zoneinfo import ZoneInfo
 
     from cronsim import CronSim
 
     # The library leaves out the moment that it starts from, and a tick may be just then.
-    start = ended.astimezone(ZoneInfo(rate.timezone)) - timedelta(minutes=1)
-    return next(found for tick in CronSim(rate.cron, start) if (found := tick.astimezone(UTC)) >= ended)
+    start = begin.astimezone(ZoneInfo(rate.timezone)) - timedelta(minutes=1)
+    return next(found for tick in CronSim(rate.cron, start) if (found := tick.astimezone(UTC)) >= begin)

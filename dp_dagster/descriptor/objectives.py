@@ -147,7 +147,8 @@ class Freshness(Objective):
     short = "target"
     summary = (
         "Age of what consumers see: since its publication, by the newest value of a timestamp `column`, or "
-        "`of: upstream`, how long something newer has been there to read."
+        "`of: upstream`, how long something newer has been there to read. With partitions, since the one that is "
+        "due has been missing."
     )
     example = "6h"
 
@@ -176,7 +177,10 @@ class Completeness(Objective):
 
     name = "completeness"
     short = "target"
-    summary = "Share of the rows that came in which the version on show holds; the rest is in quarantine."
+    summary = (
+        "Share of the rows that came in which the version on show holds, or its newest partition that is due; the rest "
+        "is in quarantine."
+    )
     example = "99.5%"
 
     target: Fraction = field(metadata=_key(AVAILABILITY, "Smallest share."))
@@ -188,14 +192,19 @@ class Volume(Objective):
 
     name = "volume"
     short = "tolerance"
-    summary = "Rows of the version on show against the median of the versions before it."
+    summary = (
+        "Rows of the version on show against the median of the versions before it; with partitions, rows of the newest "
+        "that is due against the partitions before it."
+    )
     example = "20%"
 
     tolerance: Fraction | None = field(
         metadata=_key(TOLERANCE, "How far the number of rows may be from the median of the last versions."),
         default=None,
     )
-    versions: int = field(metadata=_key(VERSIONS, "How many versions before it count."), default=5)
+    versions: int = field(
+        metadata=_key(VERSIONS, "How many versions, or partitions, before it count."), default=5
+    )
     minimum: int | None = field(metadata=_key(COUNT, "Fewest rows."), default=None)
     maximum: int | None = field(metadata=_key(COUNT, "Most rows."), default=None)
 
@@ -244,7 +253,10 @@ class Frequency(Objective):
 
     name = "frequency"
     short = "every"
-    summary = "Longest pause between two publications, the one since the last included."
+    summary = (
+        "Longest pause between two publications, the one since the last included; with partitions, longest wait for "
+        "one from the end of its time."
+    )
     example = "daily"
 
     every: RefreshRate = field(metadata=_key(RATE, "As `refresh_rate`; late by half a period is too late."))
@@ -257,7 +269,10 @@ class TimeOfAvailability(Objective):
 
     name = "time_of_availability"
     short = "by"
-    summary = "Whether each deadline found a version that was published since the deadline before."
+    summary = (
+        "Whether each deadline found a version that was published since the deadline before; with partitions, the "
+        "newest whose time was over."
+    )
     example = "07:00"
 
     by: str = field(metadata=_key(DEADLINE, "A time of each day, or a cron expression."))

@@ -108,6 +108,27 @@ class Calendar:
             before = min(before, self._floor(_midnight(self.end) - timedelta(hours=1)))
         return before.strftime(self.format) if self._covers(before) else None
 
+    def first(self) -> str:
+        """Key of the first partition."""
+        return _midnight(self.start).strftime(self.format)
+
+    def previous(self, key: str) -> str | None:
+        """Key of the partition before; ``None`` before the first.
+
+        Raises:
+            PartitionsError: there is no partition of that key.
+        """
+        begin = self._floor(self._begin(key) - timedelta(hours=1))
+        return begin.strftime(self.format) if self._covers(begin) else None
+
+    def next_end(self, key: str) -> datetime:
+        """When the time of the partition after this one is over, UTC; also after the last one, as if there were more.
+
+        Raises:
+            PartitionsError: there is no partition of that key.
+        """
+        return self._instant(self._following(self._following(self._begin(key))))
+
     def due(self, now: datetime) -> tuple[str, ...]:
         """Keys of all partitions whose time is over, in order."""
         newest = self.newest_due(now)

@@ -17,7 +17,7 @@ from dp_dagster.descriptor.partitions import told
 from dp_dagster.errors import DataProductError, PublicationRefusedError
 from dp_dagster.pipeline.quarantine import HELD_ROWS_KEPT, put_aside
 from dp_dagster.storage.mirror import make_room
-from dp_dagster.storage.partitions import key_of, partition_of
+from dp_dagster.storage.partitions import key_of, partition_of, rows_set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +32,16 @@ if TYPE_CHECKING:
     from dp_dagster.pipeline.selection import Parts
     from dp_dagster.pipeline.session import Session
     from dp_dagster.storage import Candidate, Draft, Snapshot, Table
+
+
+def _rows_by_key(candidate: Candidate) -> dict[str, int]:
+    """Rows of the partitions that a candidate holds; nothing where it has none."""
+    found: dict[str, int] = {}
+    for file in candidate.files:
+        key = key_of(file.path)
+        if key is not None:
+            found[key] = found.get(key, 0) + file.rows
+    return found
 
 
 def nothing(_: Path) -> None:
@@ -194,16 +204,30 @@ class Publisher:
             raise
 
     def _commit_metadata(self, candidate: Candidate) -> dict[str, str]:
-        keys = {key for file in candidate.files if (key := key_of(file.path)) is not None}
-        calendar = self.session.product.calendar
+        asked_for = self.session.partitions
         return {
-            **({"dp.partitions": told(keys, calendar)} if keys else {}),
+            **self._partition_metadata(candidate, candidate),
+            **({"dp.asked_for": told(asked_for, self.session.product.calendar)} if asked_for else {}),
             "dp.product": self.session.product.id,
             "dp.product_version": self.session.product.version,
             "dp.code_version": self.code_version,
             "dp.upstream": json.dumps(self.upstream(), sort_keys=True),
             **self.metadata,
             **self.known_when_written(),
+        }
+
+    def _partition_metadata(self, came_in: Candidate, accepted: Candidate) -> dict[str, str]:
+        """Which partitions a candidate holds, and how many of their rows were set aside on the way."""
+        came, keeps = _rows_by_key(came_in), _rows_by_key(accepted)
+        if not came:
+            return {}
+        before = self.table.newest()
+        set_aside = {key: rows - keeps.get(key, 0) for key, rows in came.items()}
+        return {
+            "dp.partitions": told(came, self.session.product.calendar),
+            "dp.rows_set_aside": rows_set_aside(
+                before.metadata if before is not None else {}, came_in.replaces, set_aside
+            ),
         }
 
     def _audit_and_publish(
@@ -288,6 +312,7 @@ class Publisher:
             rejected = self._put_aside(accepted, parts.rejected(), in_part=True)
             self._record(accepted, verdict)
             self.table.discard(candidate)
+            commit |= self._partition_metadata(candidate, accepted)
             snapshot = self._commit(accepted, contract, verdict, commit)
             return Publication(verdict, snapshot, rejected)
 
@@ -315,7 +340,11 @@ class Publisher:
             )
             truncated = failing.truncated
             rejected = self._put_aside(candidate, failing.batches, in_part=False)
-        self.session.record("held", self.subject, verdict_id=verdict.id, reason=verdict.reason)
+        keys = told(_rows_by_key(candidate), self.session.product.calendar)
+        of_partitions = {"partitions": keys} if keys else {}
+        self.session.record(
+            "held", self.subject, verdict_id=verdict.id, reason=verdict.reason, **of_partitions
+        )
         self.table.discard(candidate)
         return Publication(verdict, None, rejected, truncated)
 

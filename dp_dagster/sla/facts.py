@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from dp_dagster.descriptor.due import Due
+    from dp_dagster.descriptor.partitions import Calendar
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,47 @@ class Answered:
 
 
 @dataclass(frozen=True)
+class PartitionsOnShow:
+    """The partitions of the version on show, by key.
+
+    Attributes:
+        rows: Of each.
+        published_at: When each was last published.
+        set_aside: How many rows of each were set aside, as far as that is known: of the newest.
+        came: When partitions were published for the first time, as far as that was looked for; also of such that are
+            not on show any more.
+    """
+
+    rows: Mapping[str, int]
+    published_at: Mapping[str, datetime] = field(default_factory=dict)
+    set_aside: Mapping[str, int] = field(default_factory=dict)
+    came: Mapping[str, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """Where the partitions of a port's dataset stand, as the port shows them.
+
+    Attributes:
+        calendar: Which there are, and when each is due.
+        due: Which are due, and which of them are missing.
+        late_at: By when the missing one that is waited for has to be there, by the earliest that the port's objectives
+            say of it; ``None`` where none is missing.
+        on_show: What the version on show says of them.
+    """
+
+    calendar: Calendar
+    due: Due
+    late_at: datetime | None = None
+    on_show: PartitionsOnShow | Unknown = Unknown("no partition was looked at")
+
+    @property
+    def newest(self) -> str | None:
+        """The newest that is due and on show: the one that objectives are judged by."""
+        return self.due.published if self.due.newest is not None else None
+
+
+@dataclass(frozen=True)
 class Incident:
     """A version that was held.
 
@@ -113,7 +155,7 @@ class Facts:
         breaches: Of other objectives of the port: when each began, and when it was noticed.
         readable: How far back versions can be read.
         support: Whether the product says where to ask.
-        partitions: Which are due and which are published, of a dataset with partitions.
+        partitions: Where the partitions stand, of a dataset that has any.
     """
 
     watched_since: datetime
@@ -128,7 +170,7 @@ class Facts:
     breaches: tuple[tuple[datetime, datetime], ...] = ()
     readable: Readable | Unknown = Readable(None)
     support: bool = False
-    partitions: Due | None = None
+    partitions: Partitions | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from dp_dagster.sla.answers import AccessAnswers
 from dp_dagster.sla.counts import count
-from dp_dagster.sla.gather import Gatherer, Kept
+from dp_dagster.sla.gather import Gatherer
+from dp_dagster.sla.kept import Kept
 from dp_dagster.sla.measures import measure
 from dp_dagster.sla.model import Reading
 from dp_dagster.sla.probes import keep_probes, probe

@@ -19,7 +19,7 @@ from dp_dagster.storage.places import stamp, storage_options, what_happened
 from dp_dagster.storage.types import columns_of_delta, delta_schema_json, needs_timestamp_without_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema
     from deltalake.transaction import AddAction, RemoveAction
@@ -164,7 +164,19 @@ class Log:
     def commits(self, newest: int) -> Iterator[Commit]:
         """Commits from version ``newest`` down to the first."""
         for version in range(newest, -1, -1):
-            yield self._commit(version)
+            yield commit_of(version, self.entries(version))
+
+    def entries(self, version: int) -> Iterator[dict[str, Any]]:
+        """What one commit consists of, as it lies in the log; read at once, parsed one by one.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        try:
+            lines = _commit_file(self.location, version).read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise StoreError(f"{self.location}: commit {version} cannot be read: {error}") from error
+        return map(json.loads, lines)
 
     def commit(
         self,
@@ -321,20 +333,15 @@ class Log:
             raise StoreError(f"{self.location}: the commit failed, nothing was published: {said}") from error
         return 0 if expected is None else expected + 1
 
-    def _commit(self, version: int) -> Commit:
-        path = _commit_file(self.location, version)
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise StoreError(f"{self.location}: commit {version} cannot be read: {error}") from error
-        info: dict[str, Any] = next(
-            (entry["commitInfo"] for entry in map(json.loads, lines) if "commitInfo" in entry), {}
-        )
-        return Commit(
-            version=version,
-            at=datetime.fromtimestamp(info.get("timestamp", 0) / 1000, UTC),
-            metadata={key: str(value) for key, value in info.items() if key.startswith("dp.")},
-        )
+
+def commit_of(version: int, entries: Iterable[dict[str, Any]]) -> Commit:
+    """What a commit says of itself."""
+    info: dict[str, Any] = next((entry["commitInfo"] for entry in entries if "commitInfo" in entry), {})
+    return Commit(
+        version=version,
+        at=datetime.fromtimestamp(info.get("timestamp", 0) / 1000, UTC),
+        metadata={key: str(value) for key, value in info.items() if key.startswith("dp.")},
+    )
 
 
 def _commit_file(location: TableAddress, version: int) -> Place:

@@ -6,6 +6,7 @@ and vacuums, and a commit that replaces one partition writes nothing about the o
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING
 from dp_dagster.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
 FILE_NAME = re.compile(
     r"part-[0-9a-f]{32}(?:\.(?P<key>[0-9]{4}(?:-[0-9]{2}){1,3})\.(?P<made_from>[0-9a-f]{16}))?\.parquet"
 )
+
+_REMEMBERED = 32
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,29 @@ def partition_of(name: str) -> tuple[str | None, str]:
     """Key of the partition that a file holds, and what it was made from, as :func:`file_name` takes them."""
     found = FILE_NAME.fullmatch(name)
     return (found["key"], found["made_from"] or "") if found else (None, "")
+
+
+def rows_set_aside(
+    before: Mapping[str, str], replaces: Collection[str] | None, made: Mapping[str, int]
+) -> str:
+    """How many rows of each partition a version lacks because they were set aside, as its commit says it.
+
+    Of the newest partitions only: a commit does not grow with their number, and it is the newest that is asked for.
+
+    Args:
+        before: Metadata of the version before.
+        replaces: Keys of which the commit takes the place; ``None``: of everything.
+        made: Rows that were set aside, by the keys that it brings.
+    """
+    stays = {} if replaces is None else read_set_aside(before)
+    known = {key: rows for key, rows in stays.items() if key not in set(replaces or ())} | dict(made)
+    return json.dumps({key: known[key] for key in sorted(known)[-_REMEMBERED:]})
+
+
+def read_set_aside(metadata: Mapping[str, str]) -> dict[str, int]:
+    """What :func:`rows_set_aside` says in a commit; nothing in one of an earlier release."""
+    found: dict[str, int] = json.loads(metadata.get("dp.rows_set_aside", "{}"))
+    return found
 
 
 def partitions_of(files: Iterable[tuple[str, int, int]]) -> dict[str, Partition]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dp_dagster.contracts.verdict import Verdict
 from dp_dagster.errors import ConflictError, PublicationRefusedError, StoreError, UsageError
 from dp_dagster.storage import upkeep
+from dp_dagster.storage.arrivals import arrivals
 from dp_dagster.storage.candidate import (
     PUBLISHED,
     REMOVED,
@@ -27,10 +28,11 @@ from dp_dagster.storage.versions import APPEND, PUBLISH, ROLLBACK, Versions
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
+    from dp_dagster.storage.arrivals import Arrival
     from dp_dagster.storage.candidate import Candidate
     from dp_dagster.storage.location import TableLocation
     from dp_dagster.storage.log import View
@@ -82,6 +84,14 @@ class Table:
     def history(self, limit: int | None = None) -> list[PublicationEntry]:
         """Publications, newest first; upkeep is left out."""
         return self._versions.history(limit)
+
+    def arrivals(self, version: int) -> Iterator[Arrival]:
+        """When partitions came: publications up to a version, newest first, read one by one.
+
+        Raises:
+            StoreError: a commit cannot be read.
+        """
+        return arrivals(self._log, version)
 
     # -- writing ---------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from dp_dagster.descriptor.due import due_partitions
 from dp_dagster.descriptor.objectives import Freshness
 from dp_dagster.descriptor.partitions import Calendar
 from dp_dagster.descriptor.refresh import parse
-from dp_dagster.sla.facts import Facts, Measured, Shown
+from dp_dagster.sla.facts import Facts, Measured, Partitions, Shown
 from dp_dagster.sla.measures import measure
 
 DAYS = Calendar("day", date(2026, 3, 1))
@@ -29,8 +29,9 @@ PROMISED = Freshness(
 def judged(now: datetime, *published: str, objective: Freshness = PROMISED, **facts: Any) -> Measured:
     """What freshness comes to; the port was published just now, whatever it shows."""
     shown = Shown(3, now, now, 10) if published else None
-    due = due_partitions(DAYS, published, now, DAILY)
-    known = {"watched_since": now - timedelta(days=30), "shown": shown, "partitions": due, **facts}
+    since = facts.get("watched_since", now - timedelta(days=30))
+    due = due_partitions(DAYS, published, now, DAILY, since)
+    known = {"watched_since": since, "shown": shown, "partitions": Partitions(DAYS, due), **facts}
     return measure(objective, Facts(**known), now)
 
 

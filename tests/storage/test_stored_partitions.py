@@ -14,6 +14,8 @@ from store_helpers import CONTRACT, verdict_on
 
 from dp_dagster.errors import ConflictError, PublicationRefusedError, StoreError, UsageError
 from dp_dagster.storage import Candidate, Snapshot, Table
+from dp_dagster.storage.arrivals import first_arrivals
+from dp_dagster.storage.partitions import read_set_aside, rows_set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,3 +155,40 @@ def test_checkpoints_and_a_vacuum_keep_the_partitions(table: Table) -> None:
     assert found is not None
     assert found.partitions == last.partitions
     assert values(found) == [1, 2, 3, 4, 5, 124, 7, 8, 9, 10, 11, 12]
+
+
+def test_commits_tell_which_partitions_came_and_which_came_again(table: Table) -> None:
+    publish(table, {"2013-01": rows(1), "2013-02": rows(2)}, whole=True)
+    publish(table, {"2013-02": rows(22), "2013-03": rows(3)})
+    table.rollback(0, {})
+    publish(table, {"2013-03": rows(33)})
+    publish(table, {"2013-01": rows(1), "2013-02": rows(2), "2013-03": rows(4)}, whole=True)
+    newest = table.newest()
+    assert newest is not None
+    found = list(table.arrivals(newest.version))
+    assert [(one.version, sorted(one.made), sorted(one.new)) for one in found] == [
+        (4, ["2013-01", "2013-02", "2013-03"], []),
+        (3, ["2013-03"], ["2013-03"]),
+        (1, ["2013-02", "2013-03"], ["2013-03"]),
+        (0, ["2013-01", "2013-02"], ["2013-01", "2013-02"]),
+    ]
+    assert [one.version for one in table.arrivals(1)] == [1, 0]
+    came = first_arrivals(found)
+    assert came == {"2013-01": found[3].at, "2013-02": found[3].at, "2013-03": found[2].at}
+    # What came before the time that is looked at did not come in it, whatever was published again.
+    assert first_arrivals(found[:1]) == {}
+
+
+def test_commits_say_how_many_rows_of_the_newest_partitions_were_set_aside() -> None:
+    first = {"dp.rows_set_aside": rows_set_aside({}, None, {"2013-01": 3, "2013-02": 0})}
+    assert read_set_aside(first) == {"2013-01": 3, "2013-02": 0}
+    second = {"dp.rows_set_aside": rows_set_aside(first, ["2013-02"], {"2013-02": 5})}
+    assert read_set_aside(second) == {"2013-01": 3, "2013-02": 5}
+    whole = {"dp.rows_set_aside": rows_set_aside(second, None, {"2013-02": 0})}
+    assert read_set_aside(whole) == {"2013-02": 0}
+    gone = {"dp.rows_set_aside": rows_set_aside(second, ["2013-01", "2013-03"], {"2013-03": 1})}
+    assert read_set_aside(gone) == {"2013-02": 5, "2013-03": 1}
+    assert read_set_aside({}) == {}, "an earlier release says nothing"
+    many = {f"20{year:02}-{month:02}": year for year in range(50) for month in range(1, 13)}
+    kept = read_set_aside({"dp.rows_set_aside": rows_set_aside({}, None, many)})
+    assert (len(kept), max(kept), kept["2049-12"]) == (32, "2049-12", 49)

@@ -15,58 +15,44 @@ if TYPE_CHECKING:
     from dp_dagster.descriptor.objectives import Frequency, Freshness, TimeOfAvailability
     from dp_dagster.sla.facts import Publication
 
-# Deadlines that are looked back at; a cron expression may have one each minute.
-_DEADLINES = 400
+DEADLINES = 400
+"""Deadlines that are looked back at; a cron expression may have one each minute."""
 
 
 def freshness(objective: Freshness, facts: Facts, now: datetime) -> Measured:
     """How old what consumers see is: since publication, by a column, or behind what it is made from."""
     target = objective.target
-    if objective.of == "partition":
-        return _of_partition(objective, facts, now)
     if facts.shown is None:
         due = facts.first_due if objective.of == "upstream" else facts.watched_since + target
         return unpublished(facts, now, due)
     if objective.column is not None:
-        return _by_column(objective, objective.column, facts, now)
+        return by_column(objective, objective.column, facts, now)
     if objective.of == "upstream":
-        return _behind(objective, facts, now)
+        return behind(objective, facts, now)
     published = facts.shown.published_at
     said = f"version {facts.shown.version} was published {span(max(now - published, timedelta(0)))} ago"
-    return _aged(objective, published, said, now)
+    return aged(objective, published, said, now)
 
 
-def _of_partition(objective: Freshness, facts: Facts, now: datetime) -> Measured:
-    """By the newest partition that is due: since the refresh rate wants it, or else since its time was over."""
-    due = facts.partitions
-    if due is None or due.newest is None:
-        return Measured("pending", "no partition is due yet")
-    expected = due.expected if objective.origin == "refresh_rate" else due.ended
-    if due.waiting is None or expected is None:
-        gaps = f"; {len(due.missing)} older ones are missing" if due.missing else ""
-        said = f"partition {due.newest}, the newest that is due, is published{gaps}"
-        return Measured("met", said, 0.0, objective.target.total_seconds(), "seconds")
-    if facts.shown is None:
-        return unpublished(facts, now, max(expected, facts.watched_since) + objective.target)
-    return _aged(objective, expected, f"partition {due.waiting} was due {moment(expected)}", now)
-
-
-def _by_column(objective: Freshness, column: str, facts: Facts, now: datetime) -> Measured:
+def by_column(objective: Freshness, column: str, facts: Facts, now: datetime, whose: str = "") -> Measured:
+    """By the newest value of a column."""
     newest = facts.newest.get(column, Unknown(f"{column} was not read"))
     if isinstance(newest, Unknown):
         return not_evaluated(newest.reason, objective.target.total_seconds(), "seconds")
-    return _aged(objective, newest, f"the newest {column} is {moment(newest)}", now)
+    return aged(objective, newest, f"the newest {column}{whose} is {moment(newest)}", now)
 
 
-def _behind(objective: Freshness, facts: Facts, now: datetime) -> Measured:
+def behind(objective: Freshness, facts: Facts, now: datetime) -> Measured:
+    """By how long something newer has been there to read."""
     target = objective.target.total_seconds()
     if isinstance(facts.lag, Unknown):
         return not_evaluated(f"the lag cannot be measured: {facts.lag.reason}", target, "seconds")
     lag, said = facts.lag
-    return _aged(objective, now - lag, said, now)
+    return aged(objective, now - lag, said, now)
 
 
-def _aged(objective: Freshness, born: datetime, said: str, now: datetime) -> Measured:
+def aged(objective: Freshness, born: datetime, said: str, now: datetime) -> Measured:
+    """By an age; ``said`` names what is so old."""
     # What claims to come from the future is fresh; its age is nothing, not less.
     age = max(now - born, timedelta(0))
     value, target = age.total_seconds(), objective.target.total_seconds()
@@ -126,7 +112,7 @@ def time_of_availability(objective: TimeOfAvailability, facts: Facts, now: datet
     found = _new_versions(facts.history)
     if not found:
         return unpublished(facts, now, tick_after(objective.by, objective.timezone, facts.watched_since))
-    deadlines = list(islice(ticks_before(objective.by, objective.timezone, now), _DEADLINES))
+    deadlines = list(islice(ticks_before(objective.by, objective.timezone, now), DEADLINES))
     due, before = deadlines[0], deadlines[1]
     following = tick_after(objective.by, objective.timezone, now)
     kept, judged = _kept(

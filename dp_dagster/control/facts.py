@@ -53,12 +53,14 @@ class Facts:
         runs: How many seconds the last run of each product took until its last record, and when that was.
         durations: How long runs took until they had published an asset, or held its candidate, by product, subject
             and kind. A run's end is written down nowhere; these are, and each of them once.
+        set_aside: How many rows were set aside, by product and subject, inputs (``input/sales``) among them.
     """
 
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict)
     runs: dict[str, tuple[float, datetime]] = field(default_factory=dict)
     durations: dict[tuple[str, str, str], Durations] = field(default_factory=dict)
+    set_aside: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 class RecordFacts:
@@ -71,7 +73,7 @@ class RecordFacts:
         self._lock = threading.Lock()
 
     def now(self) -> Facts:
-        """The facts as they are now: five statements, whatever the history.
+        """The facts as they are now: six statements, whatever the history.
 
         Raises:
             StoreError: the records cannot be read.
@@ -121,23 +123,33 @@ class RecordFacts:
                 if begun is not None:
                     ended = datetime.fromisoformat(row.at)
                     self._facts.runs[row.product] = (_seconds(begun, row.at), ended)
-            begun = _run_started(column.payload, connection.dialect.name)
+            dialect = connection.dialect.name
+            rows = sqlalchemy.cast(_fact(column.payload, "rows", dialect), sqlalchemy.BigInteger)
+            aside = (
+                sqlalchemy.select(column.product, column.subject, sqlalchemy.func.sum(rows).label("rows"))
+                .where(fresh & (column.kind == "quarantined"))
+                .group_by(column.product, column.subject)
+            )
+            for row in connection.execute(aside):
+                before = self._facts.set_aside.get((row.product, row.subject), 0)
+                self._facts.set_aside[row.product, row.subject] = before + int(row.rows or 0)
+            begun = _fact(column.payload, "run_started", dialect)
             judged = sqlalchemy.select(
                 column.product, column.subject, column.kind, column.at, begun.label("begun")
             ).where(fresh & (column.run_id != "") & column.kind.in_(_JUDGED))
             for row in connection.execute(judged.execution_options(yield_per=_PAGE)):
                 if row.begun is not None:
-                    place = (row.product, row.subject, row.kind)
-                    found = self._facts.durations.setdefault(place, Durations())
+                    judged_at = (row.product, row.subject, row.kind)
+                    found = self._facts.durations.setdefault(judged_at, Durations())
                     found.add(_seconds(row.begun, row.at))
             self._seen = newest
 
 
-def _run_started(payload: Any, dialect: str) -> Any:
-    """When the run of a record began, read by the database: payloads may be large."""
+def _fact(payload: Any, name: str, dialect: str) -> Any:
+    """One fact of a record, read by the database: payloads may be large."""
     if dialect == "sqlite":
-        return sqlalchemy.func.json_extract(payload, "$.run_started")
-    return sqlalchemy.func.json_extract_path_text(sqlalchemy.cast(payload, sqlalchemy.JSON), "run_started")
+        return sqlalchemy.func.json_extract(payload, f"$.{name}")
+    return sqlalchemy.func.json_extract_path_text(sqlalchemy.cast(payload, sqlalchemy.JSON), name)
 
 
 def _seconds(begun: str, ended: str) -> float:

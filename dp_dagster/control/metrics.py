@@ -134,6 +134,7 @@ class ProductMetrics(Collector):
         facts = self._facts.now()
         yield from _counters(facts)
         yield from _verdicts(facts)
+        yield from _set_aside(facts)
         yield _run_durations(facts)
         duration = GaugeMetricFamily(
             "dp_last_run_duration_seconds",
@@ -237,6 +238,22 @@ def _cumulative(bounds: Iterable[float], numbers: Iterable[int]) -> list[tuple[s
     """Buckets as Prometheus has them: each holds those below it, too."""
     names = map(floatToGoString, (*bounds, math.inf))
     return list(zip(names, accumulate(numbers), strict=True))
+
+
+def _set_aside(facts: Facts) -> Iterator[Metric]:
+    of_datasets = CounterMetricFamily(
+        "dp_quarantined_rows", "Rows of candidates that were set aside, of held ones, too.", labels=_DATASET
+    )
+    of_inputs = CounterMetricFamily(
+        "dp_input_quarantined_rows", "Rows of inputs that were set aside.", labels=("product", "input")
+    )
+    for (product, subject), rows in sorted(facts.set_aside.items()):
+        place = _dataset(product, subject)
+        if place is not None:
+            of_datasets.add_metric(place, rows)
+        elif subject.startswith("input/"):
+            of_inputs.add_metric((product, subject.removeprefix("input/")), rows)
+    yield from (of_datasets, of_inputs)
 
 
 def _run_durations(facts: Facts) -> Metric:

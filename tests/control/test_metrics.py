@@ -49,6 +49,12 @@ def test_they_say_what_happened(control, shop) -> None:
     assert found["dp_held_candidates_total", *place] == 1
     assert found["dp_candidate_held", *place] == 1
     assert found["dp_candidate_rows", *place, "outcome=rejected"] == 1
+    assert found["dp_quarantined_rows_total", *place] == 1
+    shop.publish("sale,shop,amount\n1,NORTH,10\n2,north,5\n3,SOUTH,1\n")
+    found = samples(control)
+    assert found["dp_quarantined_rows_total", *place] == 3
+    shop.publish("sale,shop,amount\n1,NORTH,10\n2,north,5\n")
+    found = samples(control)
     failing = {key for key, value in found.items() if key[0] == "dp_rule_failures" and value}
     assert len(failing) == 1
     assert found["dp_port_rows", "major=1", "port=vw_totals"] == 3
@@ -203,6 +209,10 @@ def test_how_long_runs_took_by_records_in_postgresql(postgresql_url: str) -> Non
     started = (datetime.now(UTC) - timedelta(seconds=20)).isoformat()
     records.append("published", "shops", "v1/dataset/totals", "user:ada", "one", {"run_started": started})
     records.append("held", "shops", "v1/dataset/totals", "user:ada", "one", {})
+    for rows in (2, 5):
+        records.append("quarantined", "shops", "input/sales", "user:ada", "one", {"rows": rows})
+        assert facts.now().set_aside["shops", "input/sales"] >= rows
+    assert facts.now().set_aside == {("shops", "input/sales"): 7}
     (found,) = facts.now().durations.items()
     assert found[0] == ("shops", "v1/dataset/totals", "published")
     assert sum(found[1].buckets) == 1

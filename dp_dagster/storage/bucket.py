@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from dp_dagster.errors import StoreError
 from dp_dagster.storage.bucket_client import client, code_of, import_botocore, speaking
+from dp_dagster.storage.conditions import check_conditions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -224,7 +225,11 @@ class BucketPath:
 
         Returns the new tag, or ``None`` where somebody else was first. Content that is unique makes this exact
         even if an answer is lost on the way: it is then found again as ours.
+
+        Raises:
+            StoreError: the bucket cannot be asked, or its server does not keep conditions.
         """
+        check_conditions(self.parent)
         condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
         answer = self._ask("put_object", Key=self.key, Body=content, **condition)
         if answer is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -42,7 +43,7 @@ def import_botocore() -> None:
 
 def client() -> Any:
     """The S3 client of this process, for the environment as it is now."""
-    return _client_and_session(*_circumstances())[0]
+    return _client_and_session(circumstances())[0]
 
 
 def endpoint() -> str:
@@ -60,7 +61,7 @@ def delta_options() -> dict[str, str]:
     import_botocore()
     from botocore.exceptions import BotoCoreError
 
-    made, session = _client_and_session(*_circumstances())
+    made, session = _client_and_session(circumstances())
     try:
         credentials = session.get_credentials()
         frozen = None if credentials is None else credentials.get_frozen_credentials()
@@ -88,13 +89,34 @@ def delta_options() -> dict[str, str]:
     return options
 
 
-def _circumstances() -> tuple[int, tuple[tuple[str, str], ...]]:
-    # A client must not outlive a fork, nor a change of what it was made from.
-    return os.getpid(), tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+Circumstances = tuple[int, tuple[tuple[str, str], ...], tuple[tuple[int, int], ...]]
+
+
+def circumstances() -> Circumstances:
+    """What a client is made from: it must not outlive a fork, nor a change of the environment or of AWS's files.
+
+    Credentials that somebody has replaced are thus taken up by processes that run for months.
+    """
+    environment = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+    return os.getpid(), environment, tuple(_state(*file) for file in _AWS_FILES)
+
+
+def _state(variable: str, default: str) -> tuple[int, int]:
+    try:
+        status = Path(os.environ.get(variable) or default).expanduser().stat()
+    except (OSError, RuntimeError):  # nobody's home, say
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
+
+
+_AWS_FILES = (
+    ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+    ("AWS_CONFIG_FILE", "~/.aws/config"),
+)
 
 
 @lru_cache(maxsize=2)
-def _client_and_session(_process: int, _environment: tuple[tuple[str, str], ...]) -> tuple[Any, Any]:
+def _client_and_session(_circumstances: Circumstances) -> tuple[Any, Any]:
     import_botocore()
     import botocore.session
     from botocore.config import Config

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from dp_dagster.errors import StoreError
 from dp_dagster.storage.bucket import BucketPath
 from dp_dagster.storage.candidate import CandidateFile
+from dp_dagster.storage.conditions import check_conditions
 from dp_dagster.storage.documents import TEMPORARY_SUFFIX, read_document, write_document
 from dp_dagster.storage.log import Log
 from dp_dagster.storage.places import names_in
@@ -61,6 +62,8 @@ def export_table(table: ExportedTable, snapshot: Snapshot) -> int:
         ConflictError: somebody else committed meanwhile.
         StoreError: another's table is there, or the target cannot be written; its readers keep what they had.
     """
+    if isinstance(table.place, BucketPath):
+        check_conditions(table.place)
     log = Log(table)
     view = log.view()
     facts = {

@@ -9,6 +9,7 @@ import duckdb
 import fsspec
 import polars as pl
 import pytest
+from s3_front import before
 
 from dp_dagster.errors import InputError, OperatorError
 
@@ -104,11 +105,26 @@ def test_credentials_by_reference(store: Store, landed: Landed, monkeypatch: pyt
         landed.land()
 
 
+def test_credentials_of_the_environment_that_were_replaced(
+    store: Store, landed: Landed, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("a.csv", b"id\n1\n")
+    declare(landed, store, "a.csv")
+    with before(s3_server) as (address, asked):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        for key in ("key-of-may", "key-of-june"):
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+            asked.clear()
+            landed.land()
+            assert asked
+            assert all(f"Credential={key}/" in one.authorization for one in asked)
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
 def test_a_store_that_is_down(store: Store, landed: Landed, monkeypatch: pytest.MonkeyPatch) -> None:
     store.put("a.csv", b"id\n1\n")
     declare(landed, store, "a.csv")
     landed.land()
-    fsspec.get_filesystem_class("s3").clear_instance_cache()  # as in a process that begins now
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with pytest.raises(OperatorError, match="cannot be reached"):
         landed.land()

@@ -16,12 +16,14 @@ from dp_dagster.errors import DataProductError, InputError, StoreError
 from dp_dagster.folder import leaves_folder
 from dp_dagster.ports.credentials import Secrets
 from dp_dagster.ports.inputs.files.reading import UNPACKING_ERRORS, unpack
+from dp_dagster.storage.bucket_client import circumstances
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dp_dagster.ports.base import InputContext
     from dp_dagster.ports.inputs.files.config import FilesConfig
+    from dp_dagster.storage.bucket_client import Circumstances
 
 # What DuckDB opens by itself stays packed; the rest is unpacked first.
 _UNPACKED_FIRST = {".zip", ".bz2", ".xz"}
@@ -162,6 +164,7 @@ class Sources:
         with self._reached():
             secrets = Secrets(self.context.what)
             options = {name: secrets.value(value) for name, value in self.config.credentials.items()}
+            _forget_what_has_changed(self.config.path)
             # Listings are not kept: what somebody has just put there is to be seen.
             filesystem, path = fsspec.core.url_to_fs(self.config.path, **options)
             filesystem.invalidate_cache()
@@ -219,3 +222,19 @@ def _is_file(filesystem: Any, name: str) -> bool:
         return bool(filesystem.info(name).get("type") != "directory")
     except FileNotFoundError:
         return False
+
+
+_made_from: Circumstances | None = None
+
+
+def _forget_what_has_changed(url: str) -> None:
+    """Let go of S3 file systems of other credentials: fsspec keeps each as long as the process, with those it had."""
+    global _made_from  # noqa: PLW0603 - as fsspec's cache is of the process, so is this
+    if not any(scheme_of(link) in {"s3", "s3a"} for link in url.split("::")):
+        return
+    import fsspec
+
+    now = circumstances()
+    if now != _made_from:
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        _made_from = now

@@ -98,5 +98,6 @@ def _put(place: BucketPath, content: bytes, **condition: str) -> str | None:
 def _does_not(folder: BucketPath, why: str) -> StoreError:
     return StoreError(
         f"bucket {folder.bucket} cannot hold a storage: {endpoint()} {why} when something is written, so of two "
-        "writers at once both would win; use a server that keeps the conditions of writes, as Amazon S3 does, or a folder"
+        "writers at once both would win; use a server that keeps the conditions of writes, as Amazon S3 does, or a "
+        "folder"
     )

@@ -53,22 +53,43 @@ def die_in_the_middle_of_reading() -> None:
     Reader._table = patched  # type: ignore[method-assign]
 
 
+def die_in_the_middle_of_the_records() -> None:
+    from dp_dagster.ports.inputs.records import Records
+
+    original = Records.add
+
+    def patched(self: Records, record: Any) -> None:
+        original(self, record)
+        if self.count == 3:
+            die()
+
+    Records.add = patched  # type: ignore[method-assign]
+
+
+def die_when_a_file_is_fetched() -> None:
+    import fsspec
+
+    die_after(fsspec.get_filesystem_class("s3"), "get_file")
+
+
 def die_when_read() -> None:
     from dp_dagster.ports.inputs.sql import SqlInput
 
     die_after(SqlInput, "write")
 
 
-#: What a process may be doing when it is killed; the first four come before the commit.
+#: What a process may be doing when it is killed; all until the commit begins come before it.
 STAGES: dict[str, Any] = {
     "reading": die_in_the_middle_of_reading,
+    "reading records": die_in_the_middle_of_the_records,
+    "fetching": die_when_a_file_is_fetched,
     "read": die_when_read,
     "brought together": lambda: die_after(landing, "combine"),
     "committing": lambda: setattr(Log, "commit", die),
     "committed": lambda: die_after(Log, "commit"),
     "not yet on record": lambda: setattr(Publisher, "_record_published", die),
 }
-BEFORE_THE_COMMIT = {"reading", "read", "brought together", "committing"}
+BEFORE_THE_COMMIT = {"reading", "reading records", "fetching", "read", "brought together", "committing"}
 
 
 def main(task: str, project: str, *arguments: str) -> None:

@@ -15,6 +15,7 @@ times, and over 30 days in which they called ten million times, the first of a p
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import subprocess
 import sys
@@ -293,18 +294,26 @@ def watch(root: Path, products: int, count: int, minutes: int) -> bool:
 
 
 def told(root: Path, product: ResolvedProduct) -> bool:
-    """``dp sla`` of one product, as its owner calls it."""
+    """``dp sla`` of one product, as its owner calls it. What it takes of the processor is held against the target.
+
+    On a machine that does nothing else that is how long it takes; on a busy one the time on the clock says little.
+    """
     command = [str(Path(sys.executable).with_name("dp")), "sla", product.id, "--window", "30d", "--json"]
-    taken = []
+    waited, worked = [], []
     for _ in range(5):
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True, capture_output=True, cwd=root)
-        taken.append(time.perf_counter() - begun)
-    seconds = statistics.median(taken[1:])
-    met = seconds < COMMAND_SECONDS
-    said = "met" if met else "MISSED"
-    print(f"  dp sla {product.id} --window 30d: {seconds:.2f} s, target {COMMAND_SECONDS:g} s: {said}\n")
-    return met
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        waited.append(time.perf_counter() - begun)
+        worked.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    seconds = statistics.median(worked[1:])
+    said = "met" if seconds < COMMAND_SECONDS else "MISSED"
+    clock = statistics.median(waited[1:])
+    print(
+        f"  dp sla {product.id} --window 30d: {seconds:.2f} s of processor ({clock:.2f} s on the clock), "
+        f"target {COMMAND_SECONDS:g} s: {said}\n"
+    )
+    return seconds < COMMAND_SECONDS
 
 
 def fill_accesses(readings: Readings, accesses: int, now: datetime) -> None:
@@ -346,22 +355,66 @@ def fill_accesses(readings: Readings, accesses: int, now: datetime) -> None:
             )
 
 
-def read(root: Path, accesses: int, count: int) -> tuple[float, float]:
-    """Seconds of a reading in a process that has just started, and of the ones after it: medians."""
-    product = make_product(root, "called", CALLED)
+@dataclass
+class Reading:
+    """Seconds of readings in a process that has just started, of the ones after it, and hundreds of SQLite's steps."""
+
+    first: list[float]
+    later: list[float]
+    steps: list[int]
+
+
+def read(folders: dict[int, Path], count: int) -> dict[int, Reading]:
+    """Readings by how many accesses there were, in turns, so that a slow minute hits both alike."""
     now = datetime.now(UTC)
-    fill_accesses(Readings(product.settings.resolved_records_url), accesses, now)
-    cold, warm = [], []
-    for number in range(count):
-        evaluator = evaluator_for(product.settings)
-        evaluator.readings.opened()
-        for taken, seconds in ((cold, 2 * number), (warm, 2 * number + 1)):
-            begun = time.perf_counter()
-            found = evaluator.evaluate([product], now + timedelta(seconds=seconds))
-            taken.append(time.perf_counter() - begun)
-        if {one.state for one in found} != {"met"} or not all(one.value is not None for one in found):
-            raise AssertionError(f"a port that answers well meets its promises: {found}")
-    return statistics.median(cold), statistics.median(warm)
+    products = {}
+    for accesses, folder in folders.items():
+        products[accesses] = make_product(folder, "called", CALLED)
+        fill_accesses(Readings(products[accesses].settings.resolved_records_url), accesses, now)
+    found = {accesses: Reading([], [], []) for accesses in folders}
+    for number in range(count + 1):
+        for accesses, product in products.items():
+            evaluator = evaluator_for(product.settings)
+            evaluator.readings.opened()
+            taken = found[accesses]
+            with counted_work() as work:
+                for some, seconds in ((taken.first, 2 * number), (taken.later, 2 * number + 1)):
+                    begun = time.perf_counter()
+                    states = evaluator.evaluate([product], now + timedelta(seconds=seconds))
+                    some.append(time.perf_counter() - begun)
+            taken.steps.append(work.steps)
+            if {one.state for one in states} != {"met"} or any(one.value is None for one in states):
+                raise AssertionError(f"a port that answers well meets its promises: {states}")
+    for taken in found.values():
+        # Everybody's very first one imports what they need.
+        del taken.first[0], taken.later[0], taken.steps[0]
+    return found
+
+
+def compare_readings(few: int, many: int, count: int) -> bool:
+    """The second part; returns whether many accesses make a reading no more than twice as slow."""
+    with (
+        tempfile.TemporaryDirectory(prefix="watching-benchmark-") as one,
+        tempfile.TemporaryDirectory(prefix="watching-benchmark-") as other,
+    ):
+        found = read({few: Path(one), many: Path(other)}, count)
+    print("a reading of availability, error rate and latency over 30 days")
+    for accesses, taken in found.items():
+        later, first = statistics.median(taken.later) * 1000, statistics.median(taken.first) * 1000
+        print(
+            f"  {accesses:>10,} accesses   {later:7.1f} ms; the first of a process {first:7.1f} ms; "
+            f"{statistics.median(taken.steps) * 50:,.0f} steps of SQLite"
+        )
+    later, first, steps = (
+        statistics.median(getattr(found[many], name)) / statistics.median(getattr(found[few], name))
+        for name in ("later", "first", "steps")
+    )
+    steady = max(later, first, steps) <= SLOWER_AT_MOST
+    print(
+        f"  {later:.2f} times as long (the first {first:.2f}), {steps:.2f} times the work, "
+        f"target {SLOWER_AT_MOST:g}: {'met' if steady else 'MISSED'}"
+    )
+    return steady
 
 
 def main(arguments: list[str] | None = None) -> bool:
@@ -373,22 +426,7 @@ def main(arguments: list[str] | None = None) -> bool:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="watching-benchmark-") as folder:
         cheap = watch(Path(folder), options.products, options.rounds, options.minutes)
-    few = 10_000
-    found = {}
-    for accesses in (few, options.accesses):
-        with tempfile.TemporaryDirectory(prefix="watching-benchmark-") as folder:
-            found[accesses] = read(Path(folder), accesses, options.rounds)
-    print("a reading of availability, error rate and latency over 30 days")
-    for accesses, (cold, warm) in found.items():
-        print(
-            f"  {accesses:>10,} accesses   {warm * 1000:7.1f} ms; the first of a process {cold * 1000:7.1f} ms"
-        )
-    ratio = found[options.accesses][1] / found[few][1]
-    first = found[options.accesses][0] / found[few][0]
-    steady = max(ratio, first) <= SLOWER_AT_MOST
-    said = "met" if steady else "MISSED"
-    print(f"  {ratio:.2f} times as long (the first {first:.2f}), target {SLOWER_AT_MOST:g}: {said}")
-    return cheap and steady
+    return compare_readings(10_000, options.accesses, options.rounds) and cheap
 
 
 if __name__ == "__main__":

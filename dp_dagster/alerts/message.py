@@ -6,6 +6,7 @@ reasons and facts alone, which hold no values of rows and no secrets.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ _KINDS = {
 }
 _NAMED = 3
 """So many are named in a title; of more it says how many there are."""
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _HIDDEN = frozenset({"run id", CONTRACT_HASH})
 
 
@@ -90,7 +92,7 @@ def _worst(severities: Sequence[Severity]) -> Severity:
 
 def _section(told: Told) -> str:
     alert = told.alert
-    lines = [f"**{_KINDS[told.kind]}{TITLES[alert.condition]}**: {alert.subject}", ""]
+    lines = [f"**{_KINDS[told.kind]}{TITLES[alert.condition]}**: {_plain(alert.subject)}", ""]
     if alert.reason:
         lines += [_plain(alert.reason), ""]
     lines.append(f"- since: {_moment(alert.opened_at)}{_until(alert)}")
@@ -113,8 +115,11 @@ def _until(alert: Alert) -> str:
 
 
 def _plain(text: str) -> str:
-    """One line: a reason never makes a heading or a list of its own."""
-    return " ".join(text.split())
+    """One line without tags: a reason makes no heading and no list of its own, and loads nothing where it is HTML.
+
+    Markdown lets HTML through, and what others say, a server that is down for one, may stand in a reason.
+    """
+    return _TAG.sub("< ", " ".join(text.split()))
 
 
 def _moment(moment: datetime) -> str:

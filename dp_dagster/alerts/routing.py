@@ -39,6 +39,11 @@ class Routes:
         """Channels that messages can be sent by from this process."""
         return frozenset(name for name, channel in self.channels.items() if not_evaluated(channel) is None)
 
+    def unreachable(self) -> dict[str, str]:
+        """The other channels, and why."""
+        reasons = {name: not_evaluated(channel) for name, channel in self.channels.items()}
+        return {name: reason for name, reason in reasons.items() if reason is not None}
+
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
         return {
@@ -82,11 +87,22 @@ def channel_subject(name: str) -> str:
     return f"{_CHANNEL}{name}"
 
 
+def _concerns(alert: Alert, place: str, areas: Mapping[str, str]) -> bool:
+    """Whether an alert is about what somebody reads at a port; what is about the whole product is."""
+    if "/port/" in alert.subject:
+        return alert.subject == place or alert.subject.startswith(f"{place}/")
+    if "/dataset/" in alert.subject:
+        is_same_major = alert.subject.partition("/")[0] == place.partition("/")[0]
+        return is_same_major and areas.get(place, alert.subject) == alert.subject
+    return True
+
+
 def telling_of(
     product: str,
     alerts: ResolvedAlerts,
     registered: Mapping[str, Routes],
-    consumers: Iterable[str] = (),
+    consumers: Iterable[tuple[str, str]] = (),
+    areas: Mapping[str, str] | None = None,
 ) -> Telling:
     """When and where a product's alerts are told.
 
@@ -94,8 +110,12 @@ def telling_of(
         product: Id of the product, or of the platform.
         alerts: What it declares.
         registered: Routes of all others, by owner, as their watchers left them.
-        consumers: Products that are registered as consumers of the product.
+        consumers: Products that are registered as consumers of the product, each with the port that it reads
+            (``v1/port/vw_flights``).
+        areas: What each port shows (``v1/dataset/flights``), as far as that is known.
     """
+    shows = areas or {}
+    readers = tuple(consumers)
     own = Routes.of(alerts)
     reachable = own.reachable()
     contacts = tuple(f"consumer_{name}" for name in alerts.contacts)
@@ -109,8 +129,14 @@ def telling_of(
             names = [name for name in names if name != failed and name not in contacts]
         found = [Address(product, name) for name in names]
         if alert.condition in alerts.consumers:
-            found += [Address(product, name) for name in contacts if name in reachable]
-            for consumer in consumers:
+            outside = {
+                f"consumer_{name}": any(_concerns(alert, place, shows) for place in places)
+                for name, places in alerts.reads.items()
+            }
+            found += [
+                Address(product, name) for name in contacts if name in reachable and outside.get(name, True)
+            ]
+            for consumer in dict.fromkeys(name for name, place in readers if _concerns(alert, place, shows)):
                 routes = registered.get(consumer)
                 found += [Address(consumer, name) for name in (routes.matching(alert) if routes else ())]
         platform = registered.get(PLATFORM)

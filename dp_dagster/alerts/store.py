@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -24,13 +25,13 @@ from dp_dagster.records import append_within
 from dp_dagster.records_database import RecordsDatabase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
 
     from dp_dagster.alerts.kept import Round
     from dp_dagster.alerts.machine import Change, Telling
-    from dp_dagster.alerts.model import Alert, Item
+    from dp_dagster.alerts.model import Alert, Item, Key, Observation
     from dp_dagster.records import Kind
     from dp_dagster.settings import Settings
 
@@ -130,11 +131,12 @@ class AlertStore(Outbox):
                 self._save(connection, change.alert, insert=change.opened)
                 self._put_on_record(connection, change)
             count = 0
+            latest = {one.key: one for one in done.observations if one.bad}
             for told, items in _announced(after.values(), changes, telling, done.at):
                 for alert in told:
                     self._save(connection, alert, insert=False)
                 for item in items:
-                    count += self._queue(connection, item)
+                    count += self._queue(connection, _as_seen_last(item, latest))
             self._sign_of_life(connection, done, is_first=found is None)
         return Outcome(
             committed=True,
@@ -334,6 +336,14 @@ class AlertStore(Outbox):
 @lru_cache(maxsize=8)
 def _opened(url: str, lock_timeout: float) -> AlertStore:
     return AlertStore(url, lock_timeout=lock_timeout)
+
+
+def _as_seen_last(item: Item, latest: Mapping[Key, Observation]) -> Item:
+    """What is told again of a state says how that is now, and not how it was when it began."""
+    seen = latest.get(item.alert.key)
+    if item.kind == "recovered" or seen is None or seen.is_event or seen.condition != item.alert.condition:
+        return item
+    return replace(item, alert=item.alert.changed(reason=seen.reason, facts=dict(seen.facts)))
 
 
 def _was_set_back(done: Round) -> bool:

@@ -21,7 +21,7 @@ from dp_dagster.alerts.ports import ports_down
 from dp_dagster.alerts.refusals import ended
 from dp_dagster.alerts.routing import Routes, telling_of
 from dp_dagster.sla.store import Readings
-from dp_dagster.storage.manifest import consumers
+from dp_dagster.storage.manifest import consumers, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -65,8 +65,14 @@ class Looked:
 
     outcome: Outcome
     tried: Sequence[tuple[Delivery, str]]
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+    """Channels that nothing can be sent by from here, and why."""
 
     def __str__(self) -> str:
+        missing = ", ".join(f"{name} ({why})" for name, why in self.unreachable.items())
+        return f"{self._came_to()}; cannot reach {missing}" if missing else self._came_to()
+
+    def _came_to(self) -> str:
         if not self.outcome.committed:
             return "another evaluation was quicker"
         sent = sum(not error for _, error in self.tried)
@@ -135,8 +141,9 @@ def look_at(
     if outcome.committed and not outcome.quiet and watcher.round % _FORGETS_EVERY == 0:
         store.forget(product.id, moment - timedelta(seconds=settings.alert_retention))
     if outcome.quiet and not glance.is_due:
-        return Looked(outcome, ())
-    return Looked(outcome, deliver(store, {product.id: own}, pause=settings.alert_retry, now=now))
+        return Looked(outcome, (), own.unreachable())
+    tried = deliver(store, {product.id: own}, pause=settings.alert_retry, now=now)
+    return Looked(outcome, tried, own.unreachable())
 
 
 @lru_cache(maxsize=8)
@@ -146,11 +153,21 @@ def _readings(url: str, lock_timeout: float) -> Readings:
 
 def telling_for(product: str, alerts: ResolvedAlerts, settings: Settings, store: AlertStore) -> Telling:
     """When and where a product's alerts are told; who reads its ports is looked up when it matters."""
-    readers = (
-        () if product == PLATFORM else tuple(one.consumer for one in consumers(settings.storage, product))
-    )
-    readers = tuple(dict.fromkeys(name for name in readers if name != product))
-    return telling_of(product, alerts, _Registered(store), readers)
+    registered = _Registered(store)
+    if product == PLATFORM:
+        return telling_of(product, alerts, registered)
+    readers = [
+        (one.consumer, f"v{one.major}/port/{one.port}")
+        for one in consumers(settings.storage, product)
+        if one.consumer != product
+    ]
+    manifest = read_manifest(settings.storage, product) if readers or alerts.reads else None
+    areas = {
+        f"{major}/port/{name}": entry.area
+        for major, ports in (manifest.ports if manifest is not None else {}).items()
+        for name, entry in ports.items()
+    }
+    return telling_of(product, alerts, registered, readers, areas)
 
 
 class _Registered(dict[str, Routes]):

@@ -211,7 +211,9 @@ def _sample(product: str, channel: str, settings: Settings) -> Delivery:
 def _state(alert: Alert) -> str:
     if alert.state == "recovered" and alert.recovered_at is not None:
         return f"recovered {alert.recovered_at:%m-%d %H:%M}"
-    return f"acknowledged by {alert.acknowledged_by}" if alert.state == "acknowledged" else alert.state
+    if alert.state == "acknowledged":
+        return f"acknowledged by {alert.acknowledged_by}"
+    return alert.state if alert.told_at is not None else "open, nobody told"
 
 
 def _plain(alert: Alert) -> dict[str, Any]:

@@ -34,6 +34,8 @@ def group(
                 args = [default, *args]
             return super().parse_args(ctx, args)
 
+    if default is not None:
+        summary = f"{summary} Without a command: {default}."
     made = typer.Typer(cls=Group, help=summary, no_args_is_help=default is None, add_completion=False)
     for name, command in commands.items():
         made.command(name)(command)

@@ -201,7 +201,8 @@ def look_at_platform(
     )
     routes = {name: one.routes for name, one in watchers.items()}
     routes |= {name: Routes.of(one) for name, one in alerts.items()}
-    return Looked(outcome, deliver(store, routes, pause=settings.alert_retry))
+    tried = deliver(store, routes, pause=settings.alert_retry)
+    return Looked(outcome, tried, Routes.of(own).unreachable())
 
 
 def _told_by_products(store: AlertStore) -> set[tuple[str, Condition]]:

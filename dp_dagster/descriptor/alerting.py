@@ -316,7 +316,8 @@ class Alerts(Rule):
         default=None, description="What happens within this time goes into one message. Default: 30 seconds."
     )
     quarantine_share: Share | None = Field(
-        default=None, description="Share of rows in quarantine that is told. Default: any row."
+        default=None,
+        description="Share of rows in quarantine above which it is told. Default: half of the dataset's `max_invalid`.",
     )
     stuck_after: Duration | None = Field(
         default=None,

@@ -63,6 +63,7 @@ class ResolvedAlerts:
         stuck_after: A run that takes longer counts as stuck.
         consumers: What registered consumers are told.
         contacts: Channels of consumers from outside, by the consumer's name.
+        reads: The ports that these read (``v1/port/vw_flights``), by the same name.
     """
 
     channels: Mapping[str, Channel] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class ResolvedAlerts:
     stuck_after: timedelta = DEFAULT_STUCK_AFTER
     consumers: tuple[Condition, ...] = TOLD_TO_CONSUMERS
     contacts: Mapping[str, str] = field(default_factory=dict)
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def references(channel: Channel) -> tuple[str, ...]:
@@ -236,6 +238,11 @@ def _resolved(platform: Alerts, own: Alerts, descriptor: Descriptor | None) -> R
         value = getattr(own, name) if name in own_values else getattr(platform, name)
         return otherwise if value is None else value
 
+    reads: dict[str, tuple[str, ...]] = {}
+    own_major = descriptor.version.partition(".")[0] if descriptor is not None else ""
+    for consumer in descriptor.consumers if descriptor is not None else ():
+        major = own_major if consumer.major is None else consumer.major
+        reads[consumer.name] = (*reads.get(consumer.name, ()), f"v{major}/port/{consumer.port}")
     return ResolvedAlerts(
         channels=channels,
         rules=tuple(_rule(rule, channels, default) for rule in says.all_rules),
@@ -252,6 +259,7 @@ def _resolved(platform: Alerts, own: Alerts, descriptor: Descriptor | None) -> R
             for consumer in (descriptor.consumers if descriptor is not None else ())
             if consumer.contact
         },
+        reads=reads,
     )
 
 

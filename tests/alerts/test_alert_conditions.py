@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from receivers import WebhookReceiver
 
 from dp_dagster.alerts.store import AlertStore
 from dp_dagster.alerts.watch import Seen, look_at
@@ -13,6 +14,7 @@ from dp_dagster.resolve import resolve
 from dp_dagster.settings import Settings
 from dp_dagster.sla.model import Reading
 from dp_dagster.sla.store import Readings
+from dp_dagster.storage.manifest import Registration, register_consumer
 
 DATASET = "v1/dataset/totals"
 
@@ -150,3 +152,104 @@ def test_a_look_sends_and_tells_of_channels_that_fail(shop, webhook, mail, monke
     ]
     assert [message["title"] for message in webhook.received] == subjects[:1]
     assert mail.recipients[0] == ["testers@example.com"]
+
+
+def titles(receiver):
+    return [one["title"].removesuffix(" (v1/dataset/totals)") for one in receiver.received]
+
+
+def test_reminders_escalation_and_maintenance_as_they_are_declared(shop, webhook, monkeypatch):
+    start = datetime.now(UTC)
+    monkeypatch.setenv("SHOP_HOOK", webhook.url)
+    shop.declare(
+        """\
+alerts:
+  grace: PT0S
+  channels:
+    hook: {webhook: {url: "${SHOP_HOOK}"}}
+    pager: {webhook: {url: "${SHOP_PAGER}"}}
+    chat: ${SHOP_CHAT}
+  to: hook
+  rules: [{on: all, to: [pager, chat], at_least: critical}]
+  remind: PT10M
+  escalate: {after: PT25M, to: pager}
+"""
+        f"  maintenance: [{{from: {start + timedelta(hours=3):%Y-%m-%dT%H:%M:%S}, "
+        f"to: {start + timedelta(hours=5):%Y-%m-%dT%H:%M:%S}}}]\n"
+    )
+    with WebhookReceiver() as pager:
+        monkeypatch.setenv("SHOP_PAGER", pager.url)
+        shop.record("held", reason="bad")
+        said = shop.look()
+        assert said == "1 opened, 1 sent; cannot reach chat (environment variable SHOP_CHAT is not set)"
+        broken = "contract broken, nothing published"
+        assert titles(webhook) == [f"[error] shops: {broken}"]
+        shop.look(601)
+        shop.look(1202)
+        assert titles(webhook)[1:] == [f"[error] shops: still: {broken}"] * 2
+        assert titles(pager) == [], "bad, and not critical"
+        shop.look(1501)
+        assert titles(pager) == [f"[error] shops: nobody has acknowledged: {broken}"]
+        (alert,) = shop.store.alerts()
+        shop.store.acknowledge(alert.id, "user:ada", datetime.now(UTC))
+        shop.look(3000)
+        assert len(webhook.received) == 3
+        # It ends, and the next one begins, while nobody is to be disturbed.
+        shop.record("published", version=3)
+        shop.record("audited", verdict={"rows_in": 0, "decision": "accepted"})
+        shop.record("held", reason="worse")
+        assert shop.look(4 * 3600).startswith("1 opened, 1 recovered; ")
+        assert (len(webhook.received), len(pager.received)) == (3, 1)
+        shop.look(5 * 3600 + 1)
+        assert titles(webhook)[3:] == [
+            "[error] shops: recovered: " + broken + " (v1/dataset/totals); " + broken
+        ]
+        assert titles(pager)[1:] == ["[recovered] shops: recovered: " + broken]
+
+
+def test_a_reminder_says_how_it_is_now(shop, webhook, monkeypatch):
+    monkeypatch.setenv("SHOP_HOOK", webhook.url)
+    shop.declare(
+        'alerts: {grace: PT0S, remind: PT1H, to: hook, channels: {hook: {webhook: {url: "${SHOP_HOOK}"}}}}\n'
+    )
+    readings = Readings(shop.settings.resolved_records_url)
+    for hours, text in ((0, "two hours late"), (1, "three hours late")):
+        at = datetime.now(UTC) + timedelta(hours=hours)
+        readings.record([Reading("shops", "vw_totals", "freshness", "breached", at, text, "daily")])
+        shop.look(3600 * hours + 1)
+    first, second = (one["message"] for one in webhook.received)
+    assert "two hours late" in first
+    assert "three hours late" in second
+
+
+def test_those_are_told_who_read_what_is_broken(shop, project, webhook, monkeypatch):
+    """A registered consumer on its own channels, and one from outside by its contact; others are not disturbed."""
+    monkeypatch.setenv("BOARD", webhook.url.replace("http", "json"))
+    shop.declare('consumers: [{name: board, port: vw_totals, contact: "${BOARD}"}]\nalerts: {grace: PT0S}\n')
+    report = project.add_product("report")
+    with WebhookReceiver() as hook:
+        monkeypatch.setenv("REPORT_HOOK", hook.url)
+        block = 'alerts: {to: hook, channels: {hook: {webhook: {url: "${REPORT_HOOK}"}}}}\n'
+        (report / "product.yaml").write_text((report / "product.yaml").read_text() + block)
+
+        def look_at_report(later=0):
+            moment = datetime.now(UTC) + timedelta(seconds=later)
+            product = resolve(report, shop.settings)
+            return str(look_at(product, shop.store, lambda _watcher, _now: Seen(), now=lambda: moment))
+
+        look_at_report()
+        registration = Registration("report", "shops", "vw_totals", 1, "2026-03-02T06:00:00+00:00")
+        register_consumer(shop.settings.storage, "shops", registration)
+        readings = Readings(shop.settings.resolved_records_url)
+        at = datetime.now(UTC)
+        readings.record([Reading("shops", "vw_totals", "freshness", "breached", at, "late", "daily")])
+        shop.record("refused", gate="sunset", reason="past its sunset")
+        assert shop.look() == "2 opened, 1 sent", "the refusal is the producer's own matter"
+        assert look_at_report(1) == "1 sent"
+        late = "[error] shops: SLA breached (v1/port/vw_totals/freshness)"
+        assert titles(webhook) == titles(hook) == [late]
+        # What another port shows is none of their business.
+        shop.record("held", subject="v2/dataset/totals", reason="bad")
+        shop.record("held", subject="v1/port/other", reason="bad")
+        assert shop.look() == "2 opened, 1 recovered"
+        assert look_at_report(2) == "nothing new"

@@ -253,7 +253,7 @@ def test_a_message_says_what_since_when_and_how_bad():
             "contract_violation",
             bad=True,
             at=START,
-            reason="1 of 4 rows breaks\n# a rule",
+            reason="1 of 4 rows breaks\n# a rule: 1 <2, <img src=x>",
             facts={"run": "http://ui/runs/1", "run id": "1", "consumers see": "version 3"},
         ),
         seen(minute=1),
@@ -265,7 +265,7 @@ def test_a_message_says_what_since_when_and_how_bad():
     assert body.splitlines() == [
         "**contract broken, nothing published**: v1/dataset/totals",
         "",
-        "1 of 4 rows breaks # a rule",
+        "1 of 4 rows breaks # a rule: 1 <2, < img src=x>",
         "",
         "- since: 2026-03-02 06:00:00 UTC",
         "- severity: error",

@@ -213,7 +213,14 @@ def test_consumers_are_told_on_their_own_channels(store):
     own = alerts_with("hook", contacts={"board": "${OTHER}"})
     reader = Routes.of(alerts_with("other"))
     held = seen(condition="contract_violation", subject="v1/dataset/totals")
-    look(store, held, seen(), alerts=own, registered={"report": reader}, consumers=("report",))
+    look(
+        store,
+        held,
+        seen(),
+        alerts=own,
+        registered={"report": reader},
+        consumers=[("report", "v1/port/vw_totals")],
+    )
     carrier = Carrier()
     send(store, carrier, alerts=own)
     assert sorted(carrier.sent) == [

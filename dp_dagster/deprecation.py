@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 def deprecation_notice(deprecated: Deprecation | None) -> str | None:
-    """What consumers of a deprecated version are told; ``None`` while it is not."""
+    """What consumers of a deprecated version are told, without a full stop; ``None`` while it is not."""
     if deprecated is None:
         return None
-    note = f": {deprecated.note}" if deprecated.note else ""
+    said = (deprecated.note or "").strip().removesuffix(".")
+    note = f": {said}" if said else ""
     return f"deprecated, kept up until {deprecated.sunset.isoformat()}{note}"
 
 

@@ -15,6 +15,7 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, Router
 
+from dp_dagster.access.verification import verify as verify_accesses
 from dp_dagster.control import registry_web
 from dp_dagster.control.catalog import catalog, search
 from dp_dagster.control.catalog_page import page
@@ -159,13 +160,16 @@ class _Control:
         return JSONResponse({"records": [asdict(record) for record in shown], "before": more})
 
     async def verification(self, _: Request) -> Response:
+        """As ``dp audit verify`` says it: of the records, and of the accesses that some of them sealed."""
         found = await run_in_threadpool(self._records.verification)
+        accesses = await run_in_threadpool(verify_accesses, self._records)
         return JSONResponse(
             {
-                "whole": found.is_whole,
+                "whole": found.is_whole and not accesses,
                 "records": found.count,
                 "head": found.hash,
                 "problems": [str(problem) for problem in found.problems],
+                "accesses": accesses,
             }
         )
 

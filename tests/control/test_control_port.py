@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
+from pathlib import Path
 
 import pytest
 import yaml
 from playwright.sync_api import sync_playwright
 from system_packages import PACKAGES
 
+from dp_dagster.access.log import Access, AccessLog
 from dp_dagster.cli import main
 from dp_dagster.control.catalog import catalog, search
 from dp_dagster.control.config import control_config
 from dp_dagster.errors import SettingsError
+from dp_dagster.records import Records
 from dp_dagster.settings import Settings
 from dp_dagster.storage.manifest import Registration, register_consumer
 
@@ -63,8 +68,24 @@ def test_the_audit_log_by_page_filter_and_as_a_stream(control, shop) -> None:
         "records": len(ids),
         "head": streamed[-1]["hash"],
         "problems": [],
+        "accesses": [],
     }
     assert streamed[-1]["hash"] in control.get("/audit/anchor", headers=AUDITOR).text
+
+
+def test_accesses_that_were_changed_are_told(control, shop) -> None:
+    """As ``dp audit verify`` tells them."""
+    log = AccessLog(Records(shop.settings.resolved_records_url))
+    log.record(Access(0.0, "shops", "api", "totals", 0, "ada", None, "api_key", ("shop",), 3, 200, 1.0))
+    assert log.flush()
+    assert control.get("/audit/verification", headers=AUDITOR).json()["whole"] is True
+    with contextlib.closing(sqlite3.connect(Path(shop.settings.storage) / "records.db")) as database:
+        database.execute("update dp_accesses set subject = 'bob'")
+        database.commit()
+    told = control.get("/audit/verification", headers=AUDITOR).json()
+    assert (told["whole"], told["problems"]) == (False, [])
+    (accesses,) = told["accesses"]
+    assert "the first is number 0, now: bob (api_key)" in accesses
 
 
 @pytest.mark.parametrize(

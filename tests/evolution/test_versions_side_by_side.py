@@ -35,7 +35,7 @@ datasets:
         from: totals_v1
         contract: contracts/totals.py:Totals
         key: [shop]
-        deprecated: {sunset: SUNSET, note: use version 2, after_sunset: AFTER}
+        deprecated: {sunset: SUNSET, note: use version 2., after_sunset: AFTER}
 output_ports:
   - {name: vw_totals, type: SQL, dataset: totals}
   - {name: totals_files, type: FILES, dataset: totals, format: csv}

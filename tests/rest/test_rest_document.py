@@ -14,6 +14,7 @@ from dp_dagster.pipeline import Session
 from dp_dagster.pipeline.projections import output_context
 from dp_dagster.ports.outputs.rest import LARGEST_PAGE, RestOutput
 from dp_dagster.ports.outputs.rest.document import openapi_document
+from dp_dagster.ports.outputs.rest.page import documentation_page
 from dp_dagster.ports.outputs.rest.parameters import examples_of
 from dp_dagster.settings import Limits
 
@@ -114,3 +115,5 @@ def test_a_deprecated_version_says_so(shop: Shop, client: Client, document: dict
     assert all(path["get"]["deprecated"] for path in made["paths"].values())
     assert "Deprecated, kept up until 2099-01-01: use version 2." in made["info"]["description"]
     OpenAPIV31SpecValidator(made).validate()
+    page = documentation_page(described, version, view)
+    assert "<p class=warning>Deprecated, kept up until 2099-01-01: use version 2.</p>" in page

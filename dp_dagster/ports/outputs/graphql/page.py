@@ -18,6 +18,7 @@ body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #8884 }
 pre { overflow-x: auto; padding: 1rem; background: #8881; border-radius: .4rem }
+.warning { padding: .5rem 1rem; border-left: 4px solid #b4541a; background: #8881 }
 code, pre { font-family: ui-monospace, monospace; font-size: .9em }
 """
 
@@ -30,10 +31,11 @@ def schema_page(schema: PortSchema, context: OutputContext, path: str) -> tuple[
         context: Of the port.
         path: Where the port is mounted.
     """
-    title = f"{context.product_id}.{context.port_name}"
+    title = f"{context.product_id}.{context.port_name}{'' if context.is_current else f', v{context.major}'}"
     parts = [f"<h1>{escape(title)}</h1>"]
     if context.deprecation:
-        parts.append(f"<p><strong>{escape(context.deprecation)}</strong></p>")
+        said = f"{context.deprecation[:1].upper()}{context.deprecation[1:]}."
+        parts.append(f"<p class=warning>{escape(said)}</p>")
     if context.description.strip():
         parts.append(f"<p>{escape(context.description.strip())}</p>")
     parts.append(

@@ -86,7 +86,11 @@ def documentation_page(
 <p class="crumb">{escape(port.product)} · v{port.major} · {escape(port.port)}</p>
 <h1>{escape(port.dataset)}</h1>
 <p class="summary">{escape(port.summary)}</p>
-{f"<p><strong>{escape(port.deprecation)}</strong></p>" if port.deprecation else ""}
+{
+        f"<p class=warning>{escape(port.deprecation[:1].upper() + port.deprecation[1:])}.</p>"
+        if port.deprecation
+        else ""
+    }
 {f'<p class="more">{escape(rest)}</p>' if rest else ""}
 </header>
 <main>
@@ -230,6 +234,7 @@ header { padding-top: 40px; padding-bottom: 8px; }
 h1 { margin: 4px 0 6px; font-size: 34px; line-height: 1.15; }
 .summary { margin: 0; font-size: 18px; }
 .more { color: var(--soft); white-space: pre-line; }
+.warning { margin: 14px 0 6px; padding: 8px 14px; border-left: 4px solid #b4541a; background: var(--code); }
 h2 { margin: 0 0 12px; font-size: 19px; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 20px 22px;
   margin: 18px 0; }

@@ -34,28 +34,43 @@ def with_partitions(draft: Draft, inputs: Sequence[ResolvedInput]) -> list[Resol
             draft.add(
                 (*keys, "partitioned_by"), "is said by the place of the data already", "leave one of them out"
             )
-        landing = one.port.landing(one.config)
-        if (column or by_place) and (landing.mode != "replace" or landing.on_schema_change is not None):
-            draft.add(
-                (*keys, "partitioned_by") if column else keys,
-                "has partitions, and what comes in is added or merged as well",
-                "let it be read as a whole: leave mode, cursor and on_schema_change out",
-            )
+        if (column or by_place) and (fault := _comes_in_parts(one)):
+            draft.add((*keys, "partitioned_by") if column else keys, *fault)
         if column and one.contract is not None:
             _check_column(draft, (*keys, "partitioned_by"), column, one.contract)
         found.append(replace(one, partitioned_by=column, names_partition=by_place))
     return found
 
 
+def _comes_in_parts(one: ResolvedInput) -> tuple[str, str] | None:
+    """Why partitions cannot be cut of what comes in, and the fix; ``None`` where it is read as a whole."""
+    mode = one.port.landing(one.config).mode
+    if mode != "replace":
+        why = "it reads what is new, which may belong to any partition"
+        return (
+            f"wants partitions, and {one.port.kind} input {one.name} has mode {mode}: {why}",
+            "read it as a whole (mode: replace, no cursor), or leave partitioned_by out here and at the datasets",
+        )
+    # What a kind does by default is about versions before, and partitions are told apart by their rows.
+    if "on_schema_change" in one.config.model_fields_set and one.config.on_schema_change is not None:
+        return (
+            f"wants partitions, and on_schema_change: {one.config.on_schema_change} compares whole versions",
+            "leave on_schema_change out: when columns change all partitions are landed again, judged by the contract",
+        )
+    return None
+
+
 def refuse_dbt(draft: Draft, transforms: Iterable[ResolvedTransform], partitioned: frozenset[str]) -> None:
     """Refuse dbt between an input and a dataset with partitions: it builds all models at once."""
     numbers = {part.name: number for number, part in draft.transforms.items()}
     for one in transforms:
-        if one.transform.runs_in == "dbt" and partitioned.intersection(one.provides):
+        between = ", ".join(sorted(partitioned.intersection(one.provides)))
+        if one.transform.runs_in == "dbt" and between:
             draft.add(
                 ("transforms", numbers[one.name]),
-                "stands between an input and a dataset with partitions, and dbt makes no partition by itself",
-                "make it a SQL or Python transform, or leave partitioned_by out at the dataset",
+                f"{one.name} stands between an input and a dataset with partitions ({between}), and dbt makes all "
+                "models at once, no partition by itself",
+                "make it a SQL or Python transform, or leave partitioned_by out at the dataset that is made from it",
             )
 
 

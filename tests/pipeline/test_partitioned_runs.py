@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,9 +20,11 @@ from dp_dagster.errors import (
     UsageError,
 )
 from dp_dagster.pipeline.status import dataset_statuses
+from dp_dagster.resolve.partitions import refuse_dbt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 CONTRACT = """\
 import pandera.polars as pa
@@ -377,6 +382,29 @@ def test_products_read_each_other_partition_by_partition_and_as_a_whole(workshop
     assert by_sale(monthly)[6] == ("south", 5, 55)
 
 
+def sales_input(**options: Any) -> list[dict[str, Any]]:
+    """The product's inputs, the first one with other options; without those that are none."""
+    first = {"name": "sales", "type": "FILES", "path": "inputs/sales.csv", "partitioned_by": "day", **options}
+    shops = {"name": "shops", "type": "FILES", "path": "inputs/shops.csv"}
+    return [{name: value for name, value in first.items() if value is not None}, shops]
+
+
+def test_a_table_of_a_database_is_read_as_a_whole_and_cut(workshop: Workshop, tmp_path: Path) -> None:
+    def write(*lines: str) -> None:
+        with closing(sqlite3.connect(tmp_path / "shop.db")) as database, database:
+            database.execute("drop table if exists sales")
+            database.execute("create table sales (sale integer, day date, shop integer, amount integer)")
+            database.executemany("insert into sales values (?, ?, ?, ?)", [line.split(",") for line in lines])
+
+    write(*JANUARY, *FEBRUARY, *MARCH)
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    product = shop(workshop, input_ports=sales_input(type="SQL", path=None, url=url, table="sales"))
+    assert run(product).published.partitions == ("2026-01", "2026-02", "2026-03")
+    write(*JANUARY, *FEBRUARY, *MARCH, "6,2026-02-20,2,5")
+    assert run(product).published.partitions == ("2026-02",)
+    assert by_sale(product)[6] == ("south", 5, 75)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -417,6 +445,22 @@ def test_products_read_each_other_partition_by_partition_and_as_a_whole(workshop
             "dya is no column",
         ),
         ({"partitions": {"by": "hour", "start": "2026-01-01"}}, "day is a date, and partitions are hours"),
+        (
+            {"input_ports": sales_input(mode="append")},
+            r"partitioned_by: wants partitions, and FILES input sales has mode append: .* \(mode: replace",
+        ),
+        (
+            {"input_ports": sales_input(on_schema_change="stop")},
+            "wants partitions, and on_schema_change: stop compares whole versions; leave on_schema_change out",
+        ),
+        (
+            {
+                "input_ports": sales_input(
+                    type="SQL", url="sqlite:///shop.db", path=None, table="sales", cursor="sale", key=["sale"]
+                )
+            },
+            "wants partitions, and SQL input sales has mode merge",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_run(
@@ -424,6 +468,21 @@ def test_what_cannot_work_is_refused_before_any_run(
 ) -> None:
     with pytest.raises(DescriptorError, match=said):
         shop(workshop, **changes).resolved()
+
+
+def test_dbt_in_between_is_refused() -> None:
+    draft, add = SimpleNamespace(transforms={4: SimpleNamespace(name="models")}), []
+    draft.add = lambda *problem: add.append(problem)
+    models = SimpleNamespace(
+        name="models", transform=SimpleNamespace(runs_in="dbt"), provides=("chosen", "other")
+    )
+    refuse_dbt(draft, [models], frozenset({"sales"}))  # type: ignore[arg-type, list-item]
+    assert add == []
+    refuse_dbt(draft, [models], frozenset({"sales", "chosen"}))  # type: ignore[arg-type, list-item]
+    ((place, message, fix),) = add
+    assert place == ("transforms", 4)
+    assert message.startswith("models stands between an input and a dataset with partitions (chosen)")
+    assert fix.startswith("make it a SQL or Python transform")
 
 
 def test_where_a_product_stands(workshop: Workshop) -> None:

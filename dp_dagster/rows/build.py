@@ -2,19 +2,19 @@
 
     python -m dp_dagster.rows.build TARGET < layout.json
 
-DuckDB streams the published files in stored forms, ADBC writes them into SQLite without a Python object for any
-value. The file is built under another name and put in place by rename; a lock that dies with the process lets
-one build it while others wait for none of it.
+DuckDB streams the published files in stored forms, and its batches are written as they are, in the order of the key:
+no Python object for any value. The file is built under another name and put in place by rename; a lock that dies with
+the process lets one build it while others wait for none of it.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from queue import Full, Queue
 from typing import TYPE_CHECKING
@@ -22,22 +22,22 @@ from typing import TYPE_CHECKING
 from dp_dagster.contracts.type_trees import parse_type
 from dp_dagster.engines.arrow import Batches
 from dp_dagster.errors import DataProductError, LockedError, StoreError
-from dp_dagster.rows.forms import NAN, form_of
+from dp_dagster.rows.forms import form_of
 from dp_dagster.rows.json_text import row_text
-from dp_dagster.rows.layout import FILES_ROW_NUMBER, ROW_NUMBER, TABLE, TEXT, Layout
+from dp_dagster.rows.layout import FILES_ROW_NUMBER, INDEX, INDEXED_ROW, ROW_NUMBER, ROWS, TEXT, Layout
 from dp_dagster.rows.leftovers import remove_unfinished, unfinished
+from dp_dagster.rows.row_file import BATCH_ROWS, KeyOrderError, RowFileWriter, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import duckdb
     import pyarrow as pa
-    from adbc_driver_manager import AdbcConnection
 
-_PAGE_BYTES = 8192
-# Batches of Arrow hold at most two gigabytes of text in a column.
-_BATCH_ROWS = 16_384
-_BATCHES_AHEAD = 4
+    from dp_dagster.rows.row_file import Part
+
+_BUFFER_BYTES = 1 << 20
+_BATCHES_AHEAD = 8
 _LOOK_SECONDS = 0.1
 _BUILDING = ".building"
 EXIT_LOCKED = 75
@@ -86,59 +86,54 @@ def build(target: Path, layout: Layout, *, threads: int = 1, memory: str = "512M
 
 
 def _fill(building: Path, layout: Layout, threads: int, memory: str) -> None:
-    import adbc_driver_sqlite as sqlite
     import duckdb
-    from adbc_driver_manager import AdbcConnection
-    from adbc_driver_manager import Error as AdbcError
+    import pyarrow as pa
 
     from dp_dagster.engines.duckdb import first_line, prepare
 
     spill = building.with_name(f"{building.name}.spill")
+    key = [layout.names[name] for name in layout.key] or [ROW_NUMBER]
     try:
         with (
             duckdb.connect(config={"temp_directory": str(spill), "memory_limit": memory}) as source,
-            sqlite.connect(f"file:{building}") as database,
-            AdbcConnection(database) as store,
+            building.open("w+b", buffering=_BUFFER_BYTES) as file,
         ):
             prepare(source)
             source.execute(f"set threads = {threads}")
-            for statement in _statements(layout):
-                _run(store, statement)
-            with _read_ahead(Batches(source.execute(_stored_rows(layout)), _BATCH_ROWS)) as rows:
-                _append(store, rows)
-            _put_nans(source, store, layout)
+            writer = RowFileWriter(file)
+            with _read_ahead(Batches(source.execute(_stored_rows(layout)), BATCH_ROWS)) as rows:
+                writer.part(ROWS, rows.schema, in_order(rows, key), key)
             for number, index in enumerate(layout.indexes):
-                names = ", ".join(layout.names[name] for name in index)
-                _run(store, f"create index by_{number} on {TABLE} ({names})")
-            _run(store, "commit")
-        _check(building)
-    except (duckdb.Error, AdbcError, sqlite3.Error, OSError) as error:
+                names = [layout.names[name] for name in index]
+                found = _indexed_rows(source, writer.written(ROWS), names)
+                writer.part(f"{INDEX}{number}", found.schema, found, [*names, INDEXED_ROW])
+            writer.close()
+    except KeyOrderError as error:
+        if layout.sorted_by_key:
+            # So it was said, and is not so.
+            _fill(building, replace(layout, sorted_by_key=False), threads, memory)
+            return
+        raise StoreError(f"the row store {building} cannot be built: {error}") from error
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise StoreError(f"the row store {building} cannot be built: {first_line(error)}") from error
 
 
-def _run(store: AdbcConnection, sql: str) -> None:
-    from adbc_driver_manager import AdbcStatement
+def _indexed_rows(source: duckdb.DuckDBPyConnection, rows: Part, names: list[str]) -> Batches:
+    """The values of some columns, where all are there, in their order and each with its row's number."""
+    import pyarrow as pa
 
-    with AdbcStatement(store) as statement:
-        statement.set_sql_query(sql)
-        statement.execute_update()
+    def numbered() -> Iterator[pa.RecordBatch]:
+        for batch, begin, stop in rows.batches(0, rows.rows):
+            columns = [batch.data.column(name) for name in names]
+            numbers = pa.array(range(batch.start + begin, batch.start + stop), pa.int64())
+            yield pa.RecordBatch.from_arrays([*columns, numbers], schema=schema)
 
-
-def _append(store: AdbcConnection, rows: pa.RecordBatchReader) -> None:
-    """Put rows into the table, from one library to the other in Arrow's own form."""
-    from adbc_driver_manager import (
-        INGEST_OPTION_MODE,
-        INGEST_OPTION_MODE_APPEND,
-        INGEST_OPTION_TARGET_TABLE,
-        AdbcStatement,
-    )
-
-    with AdbcStatement(store) as statement:
-        statement.set_options(
-            **{INGEST_OPTION_TARGET_TABLE: TABLE, INGEST_OPTION_MODE: INGEST_OPTION_MODE_APPEND}
-        )
-        statement.bind_stream(rows.__arrow_c_stream__())
-        statement.execute_update()
+    held = [rows.schema.field(name) for name in names]
+    schema = pa.schema([*held, pa.field(INDEXED_ROW, pa.int64())])
+    source.register("stored", pa.RecordBatchReader.from_batches(schema, numbered()))
+    there = " and ".join(f"{name} is not null" for name in names)
+    chosen = ", ".join([*names, INDEXED_ROW])
+    return Batches(source.execute(f"select * from stored where {there} order by {chosen}"), BATCH_ROWS)
 
 
 @contextmanager
@@ -183,25 +178,6 @@ def _read_ahead(rows: Batches) -> Iterator[pa.RecordBatchReader]:
         thread.join()
 
 
-def _statements(layout: Layout) -> list[str]:
-    columns = [*layout.names.values(), *([TEXT] if layout.texts else [])]
-    if layout.key:
-        key = ", ".join(layout.names[name] for name in layout.key)
-        table = f"create table {TABLE} ({', '.join(columns)}, primary key ({key})) without rowid"
-    else:
-        table = f"create table {TABLE} ({', '.join([f'{ROW_NUMBER} integer primary key', *columns])})"
-    # Nobody reads it before it is whole, and it can be made again: no journal, no waiting for the disk.
-    return [
-        f"pragma page_size = {_PAGE_BYTES}",
-        "pragma journal_mode = off",
-        "pragma synchronous = off",
-        "pragma locking_mode = exclusive",
-        "pragma cache_size = -65536",
-        "begin",
-        table,
-    ]
-
-
 def _stored_rows(layout: Layout) -> str:
     from dp_dagster.engines.duckdb import quote
 
@@ -216,37 +192,6 @@ def _stored_rows(layout: Layout) -> str:
     if layout.key and not layout.sorted_by_key:
         stored += f" order by {', '.join(layout.names[name] for name in layout.key)}"
     return stored
-
-
-def _put_nans(source: duckdb.DuckDBPyConnection, store: AdbcConnection, layout: Layout) -> None:
-    """SQLite took NaN for null; put the text in its place."""
-    from adbc_driver_manager import AdbcStatement
-
-    from dp_dagster.engines.duckdb import quote
-
-    told_by = [(FILES_ROW_NUMBER, ROW_NUMBER)]
-    if layout.key:
-        told_by = [
-            (form_of(layout.types[name]).store(quote(name)), layout.names[name]) for name in layout.key
-        ]
-    chosen = ", ".join(f"{expression} as {stored}" for expression, stored in told_by)
-    where = " and ".join(f"{stored} = ?" for _, stored in told_by)
-    for name, kind in layout.columns:
-        # In the key it was refused already, as null is.
-        if form_of(kind).has_nan and name not in layout.key:
-            rows = source.sql(
-                f"select {chosen} from (select * from {layout.files_table()} where isnan({quote(name)}))"
-            )
-            with AdbcStatement(store) as statement:
-                statement.set_sql_query(f"update {TABLE} set {layout.names[name]} = '{NAN}' where {where}")
-                statement.prepare()
-                statement.bind_stream(rows.__arrow_c_stream__())
-                statement.execute_update()
-
-
-def _check(building: Path) -> None:
-    with closing(sqlite3.connect(f"file:{building}?mode=ro&immutable=1", uri=True)) as connection:
-        connection.execute(f"select 1 from {TABLE} limit 1").fetchone()
 
 
 def main(arguments: list[str]) -> int:

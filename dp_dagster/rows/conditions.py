@@ -1,7 +1,4 @@
-"""Conditions on stored forms, as SQLite's SQL with bound values; also where a page goes on.
-
-Three-valued as in all engines: a comparison with null is neither true nor false, and ``Negation`` keeps that.
-"""
+"""Conditions on stored forms, which are the same for both engines, and where a page goes on as DuckDB's SQL."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.errors import UsageError
-from dp_dagster.predicates.model import AllOf, AnyOf, Condition, Negation
+from dp_dagster.predicates.model import Condition, Negation
 from dp_dagster.rows.forms import form_of
 
 if TYPE_CHECKING:
@@ -17,8 +14,9 @@ if TYPE_CHECKING:
 
     from dp_dagster.predicates.model import Predicate
 
-_COMPARISONS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-_MOST_VALUES = 10_000  # SQLite binds 32,766 values in one statement
+TEXT_OPERATORS = frozenset({"contains", "starts_with", "ends_with"})
+"""Operators that are for texts alone."""
+_MOST_VALUES = 10_000
 
 
 @dataclass(frozen=True)
@@ -69,73 +67,39 @@ def stored_value(value: Any, type_name: str, column: str) -> Any:
     return stored
 
 
-def condition_sql(predicate: Predicate, names: Mapping[str, str], types: Mapping[str, str]) -> Sql:
-    """A predicate over stored forms.
+def stored_condition(predicate: Predicate, types: Mapping[str, str]) -> Predicate:
+    """The same predicate with values as they are stored.
 
     Args:
         predicate: With typed values.
-        names: From column to the name that it has in the store.
         types: From column to canonical type.
 
     Raises:
         UsageError: a value is not of its column's type, or a nested column is compared.
     """
     if isinstance(predicate, Condition):
-        return _condition(predicate, names, types)
+        return _stored(predicate, types[predicate.column])
     if isinstance(predicate, Negation):
-        part = condition_sql(predicate.part, names, types)
-        return Sql(f"(not {part.text})", part.values)
-    parts = [condition_sql(part, names, types) for part in predicate.parts]
-    if not parts:
-        return Sql("1" if isinstance(predicate, AllOf) else "0")
-    word = " and " if isinstance(predicate, AllOf) else " or "
-    assert isinstance(predicate, AllOf | AnyOf)
-    return Sql(
-        f"({word.join(part.text for part in parts)})", tuple(value for part in parts for value in part.values)
-    )
+        return Negation(stored_condition(predicate.part, types))
+    return type(predicate)(tuple(stored_condition(part, types) for part in predicate.parts))
 
 
-def _condition(condition: Condition, names: Mapping[str, str], types: Mapping[str, str]) -> Sql:
+def _stored(condition: Condition, type_name: str) -> Condition:
     column, operator, value = condition.column, condition.operator, condition.value
-    name, type_name = names[column], types[column]
     if operator == "is_null":
-        return Sql(f"({name} is {'' if value else 'not '}null)")
+        return condition
     if not form_of(type_name).ordered:
         raise UsageError(f"column {column} is {type_name}; it can only be asked whether it is null")
-    if operator in _COMPARISONS:
-        return Sql(f"({name} {_COMPARISONS[operator]} ?)", (stored_value(value, type_name, column),))
     if operator in {"in", "not_in"}:
         values = tuple(stored_value(one, type_name, column) for one in value)
         if len(values) > _MOST_VALUES:
             raise UsageError(
                 f"{len(values)} values of column {column} are too many; give at most {_MOST_VALUES}"
             )
-        if not values:
-            # `null in ()` is false in SQLite, and unknown elsewhere; a constant says what is meant.
-            return Sql("0" if operator == "in" else "1")
-        word = "in" if operator == "in" else "not in"
-        return Sql(f"({name} {word} ({', '.join('?' * len(values))}))", values)
-    return _text_condition(condition, name, type_name)
-
-
-def _text_condition(condition: Condition, name: str, type_name: str) -> Sql:
-    if type_name != "string":
-        raise UsageError(
-            f"column {condition.column} is {type_name}; {condition.operator} is for text, compare it with eq or gt"
-        )
-    text = str(stored_value(condition.value, type_name, condition.column))
-    sought = text.encode()
-    if not sought:
-        return Sql(f"(case when {name} is not null then 1 end)")
-    # As bytes: SQLite's text functions stop at a zero character.
-    as_bytes = f"cast({name} as blob)"
-    if condition.operator == "contains":
-        return Sql(f"(instr({as_bytes}, ?) > 0)", (sought,))
-    if condition.operator == "starts_with":
-        return Sql(f"({name} >= ? and substr({as_bytes}, 1, {len(sought)}) = ?)", (text, sought))
-    # The end of an empty text is null in SQLite; only that of no text is.
-    is_there = f"case when {name} is not null then 0 end"
-    return Sql(f"coalesce(substr({as_bytes}, -{len(sought)}) = ?, {is_there})", (sought,))
+        return Condition(column, operator, values)
+    if operator in TEXT_OPERATORS and type_name != "string":
+        raise UsageError(f"column {column} is {type_name}; {operator} is for text, compare it with eq or gt")
+    return Condition(column, operator, stored_value(value, type_name, column))
 
 
 def behind(order: Sequence[Ordering], values: Sequence[Any], marks: Sequence[str] | None = None) -> Sql:

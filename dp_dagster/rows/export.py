@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from dp_dagster.rows.files import FilesEngine
     from dp_dagster.rows.formats import Put
-    from dp_dagster.rows.plans import PagePlan
+    from dp_dagster.rows.pages import PagePlan
     from dp_dagster.rows.query import Format
     from dp_dagster.rows.version import PublishedVersion
 

@@ -10,15 +10,15 @@ from dp_dagster.engines.arrow import Batches
 from dp_dagster.engines.duckdb import literal, quote
 from dp_dagster.rows.conditions import Sql, before, behind
 from dp_dagster.rows.json_text import row_expression, text_expression, value_expression
-from dp_dagster.rows.plans import both, restriction, where_clause
 from dp_dagster.rows.ranges import END_OF_STREAM
+from dp_dagster.rows.source import both, restriction, where_clause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import duckdb
 
-    from dp_dagster.rows.plans import PagePlan
+    from dp_dagster.rows.pages import PagePlan
     from dp_dagster.rows.query import Format
 
     class Put(Protocol):
@@ -48,12 +48,12 @@ def export_sql(plan: PagePlan, form: Format) -> Sql:
             text, bound = source.masks.sql(source.columns[name], method, "duckdb")
             columns.append((name, text))
             values += bound
-    condition = restriction(source, plan.view, query.where, of_files=True)
-    ordering = plan.ordering(of_files=True)
+    condition = restriction(source, plan.view, query.where)
+    ordering = plan.ordering
     if query.after is not None:
-        condition = both(condition, behind(ordering, *plan.bound(query.after, of_files=True)))
+        condition = both(condition, behind(ordering, *plan.bound(query.after)))
     if query.before is not None:
-        condition = both(condition, before(ordering, *plan.bound(query.before, of_files=True)))
+        condition = both(condition, before(ordering, *plan.bound(query.before)))
     inner = ", ".join(f"{text} as {quote(name)}" for name, text in columns)
     rows = f"select {inner} from {source.layout.files_table()}{where_clause(condition)}"
     if not plan.is_as_published:

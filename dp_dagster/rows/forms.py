@@ -1,8 +1,7 @@
-"""How the row store keeps the values of each type, so that SQLite sorts and compares them exactly.
+"""How the row store keeps the values of each type: as integers, doubles, texts and bytes, with the type's own order.
 
-SQLite knows integers, doubles, text and bytes, and takes NaN for null. What it lacks is kept in a form that has
-the same order and the same equality: decimals as scaled integers (or as digits, where those do not fit),
-timestamps as microseconds, dates as days, NaN as a text, which SQLite puts above all numbers as DuckDB does.
+Decimals are scaled integers (or digits, where those do not fit), timestamps microseconds, dates days. NaN, which is
+its own equal and above all numbers, as in DuckDB, is a text once it is read.
 Pages from the published files give the same forms, so a cursor means the same whichever engine answers.
 """
 

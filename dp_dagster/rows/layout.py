@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from dp_dagster.storage import Snapshot
 
 # Raise it when a file of an older layout must not be read any more: the name of the file changes with it.
-LAYOUT = 2
-TABLE = "rows_of_version"
+LAYOUT = 3
+ROWS = "rows"
+"""The part of the file with the rows."""
+INDEX = "index "
+"""The parts of the file with the indexes: this and their numbers."""
+INDEXED_ROW = "r"
+"""Of an index: the row's number in the order of the rows."""
 ROW_NUMBER = "n"
 """Of datasets without key: the row's place among the version's files, by which rows are then told apart."""
 TEXT = "j"
@@ -27,8 +32,8 @@ TEXT = "j"
 FILES_ROW_NUMBER = '"row number of dp_dagster"'
 """The same in :meth:`Layout.files_table`, quoted."""
 
-# As many values as a version may have for its rows to be kept as texts, too: they make a page four times as fast, and
-# building the row store twice as long, which must not outlast the refresh of a large version.
+# As many values as a version may have for its rows to be kept as texts, too: they make a page several times as fast,
+# and building the row store several times as long, which must not outlast the refresh of a large version.
 _MOST_VALUES_IN_TEXTS = 50_000_000
 # Numbers the rows of all files in one: no file has as many rows.
 _FILE_STRIDE = 1 << 40
@@ -36,7 +41,7 @@ _FILE_STRIDE = 1 << 40
 
 @dataclass(frozen=True)
 class Layout:
-    """One version's rows as a table of SQLite.
+    """One version's rows as the row store keeps them.
 
     Attributes:
         columns: Names and canonical types, in order; column number i is called ``c<i>`` in the file.
@@ -119,7 +124,7 @@ def layout_of(
     indexes = {
         index: None
         for index in looked_up_by
-        if all(name in types and form_of(types[name]).ordered for name in index)
+        if all(name in types and _can_be_indexed(types[name]) for name in index)
         and index != chosen[: len(index)]
     }
     return Layout(
@@ -130,6 +135,12 @@ def layout_of(
         sorted_by_key=bool(chosen) and sort_by[: len(chosen)] == chosen and len(snapshot.files) == 1,
         texts=snapshot.rows * len(types) <= _MOST_VALUES_IN_TEXTS,
     )
+
+
+def _can_be_indexed(type_name: str) -> bool:
+    # What is followed from row to row is no measured number, and NaN has no place among numbers.
+    form = form_of(type_name)
+    return form.ordered and not form.has_nan
 
 
 def store_path(folder: Path, product: str, area: str, version: int, layout: Layout) -> Path:

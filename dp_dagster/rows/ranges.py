@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dp_dagster.predicates.model import Predicate
     from dp_dagster.rows.formats import Put
-    from dp_dagster.rows.plans import PagePlan
+    from dp_dagster.rows.pages import PagePlan
 
 _INTEGERS = frozenset({"int8", "int16", "int32", "int64"})
 _PLAIN = frozenset(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dp_dagster.errors import UsageError, VersionGoneError
 from dp_dagster.rows.builder import Order
 from dp_dagster.rows.layout import layout_of, rows_folder, store_path
-from dp_dagster.rows.plans import Source
+from dp_dagster.rows.source import Source
 from dp_dagster.rows.version import PublishedVersion
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dp_dagster.rows.builder import StoreBuilder
     from dp_dagster.rows.export import Exports
     from dp_dagster.rows.files import FilesEngine
-    from dp_dagster.rows.plans import Masking
+    from dp_dagster.rows.source import Masking
     from dp_dagster.rows.store import StoreFile
     from dp_dagster.rows.version import Limits
     from dp_dagster.storage import PublicationEntry, Snapshot, Table, TableLocation

@@ -1,149 +1,331 @@
-"""Asking a row store: a SQLite file that never changes, mapped into memory and shared by all workers."""
+"""Asking a row store: a file that never changes, mapped into memory and shared by all workers.
+
+Rows are numbered in the order of the key. What is asked is turned into a range of numbers, or into the rows of an
+index, first; then the rest of the condition is asked of them, some thousand rows at once.
+"""
 
 from __future__ import annotations
 
-import math
-import sqlite3
-import threading
+import mmap
+import os
 import time
 import weakref
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.errors import StoreError, UsageError
-from dp_dagster.rows.layout import TABLE
+from dp_dagster.rows.layout import INDEX, INDEXED_ROW, ROWS, TEXT
+from dp_dagster.rows.row_file import BATCH_ROWS, DamagedError, read_row_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-# How many steps of SQLite's machine pass between two looks at the clock: about a millisecond.
-_STEPS = 20_000
-_MAPPED_BYTES = 1 << 40
-_STATEMENTS = 512
+    import pyarrow as pa
+
+    from dp_dagster.rows.matching import Matches
+    from dp_dagster.rows.row_file import Batch, Part
+
+_FIRST_ROWS = 512
+_UNTIMED_ROWS = 4 * BATCH_ROWS
+_FEWER = 4
+"""By how much the rows that are looked at grow from one look to the next."""
 
 
 class TooSlowError(Exception):
-    """The statement did not end within its time. Never leaves the package."""
+    """The rows were not found within the time, or among as many rows as may be looked at. Never leaves the package."""
 
 
-class _Watch:
-    """Asked by SQLite now and then whether the statement of a connection has gone on for too long."""
+@dataclass(frozen=True)
+class Span:
+    """Rows that lie together: by their numbers, or by their places in an index.
 
-    __slots__ = ("_deadline", "_left", "_seconds", "_watches")
+    Attributes:
+        first: The first one.
+        end: The one behind the last one.
+        index: The number of the index; ``None`` for the rows themselves.
+    """
 
-    def __init__(self) -> None:
-        self._watches = False
-        self._deadline = self._left = self._seconds = 0.0
-
-    def begin(self, seconds: float, steps: int | None) -> None:
-        self._seconds = seconds
-        self._deadline = 0.0
-        self._left = math.inf if steps is None else steps / _STEPS
-        self._watches = True
-
-    def end(self) -> None:
-        self._watches = False
-
-    def __call__(self) -> bool:
-        self._left -= 1
-        if not self._watches:
-            return False
-        # The thread's own time: what others took of the processor meanwhile says nothing of the statement.
-        now = time.thread_time()
-        if not self._deadline:
-            # Most statements end before their time is asked for, which costs as much as a row.
-            self._deadline = now + self._seconds
-        return self._left < 0 or now > self._deadline
+    first: int
+    end: int
+    index: int | None = None
 
 
 class StoreFile:
-    """One open row store. Any thread may ask; each has a connection of its own."""
+    """One open row store. Any thread may ask.
+
+    Args:
+        path: Where it lies.
+
+    Raises:
+        StoreError: it is no row store, or damaged.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
-        self._guard = threading.Lock()
-        # A version that nobody holds any more lets go of its connections, too.
-        weakref.finalize(self, _close, self._open)
-        # A file that is no row store is found out here, not by the first consumer.
-        self.rows("select count(*) from sqlite_master where name = ?", (TABLE,), 5.0)
+        import pyarrow as pa
 
-    def row(self, sql: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """The first row of a statement that looks at few rows.
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise _damaged(path, error) from error
+        self._close = weakref.finalize(self, os.close, self._descriptor)
+        self._made = self._state()
+        self._faults = _Faults(path)
+        with self._faults:
+            self._map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
+            parts = read_row_file(pa.py_buffer(self._map))
+            self._rows: Part = parts[ROWS]
+            self._indexes: list[Part] = [parts[f"{INDEX}{number}"] for number in range(len(parts) - 1)]
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return self._rows.rows
+
+    # -- where rows are ------------------------------------------------------------------------------------
+
+    def find(self, key: tuple[Any, ...]) -> int | None:
+        """The number of the row with that key.
 
         Raises:
             StoreError: the file is damaged.
         """
-        try:
-            found: tuple[Any, ...] | None = self._connection().execute(sql, values).fetchone()
-        except (sqlite3.Error, UnicodeError, OverflowError) as error:
-            raise self._failed(error) from error
+        with self._faults:
+            self._check()
+            number = self._rows.bound(key)
+            if number == self._rows.rows:
+                return None
+            batch = self._rows.batch_of(number)
+            place = number - batch.start
+            found = tuple([batch.column(name).value(place) for name in self._rows.key])
+            return number if found == key else None
+
+    def bound(self, key: tuple[Any, ...], *, after: bool = False, index: int | None = None) -> int:
+        """How many rows come before a key, or before a beginning of one; with ``after`` also those that have it.
+
+        Raises:
+            UsageError: a value cannot be compared with the key's.
+            StoreError: the file is damaged.
+        """
+        with self._faults:
+            return (self._rows if index is None else self._indexes[index]).bound(key, after=after)
+
+    # -- which rows are meant ------------------------------------------------------------------------------
+
+    def select(
+        self,
+        span: Span,
+        matches: Matches | None,
+        limit: int | None,
+        seconds: float,
+        most: int | None = None,
+        *,
+        backward: bool = False,
+    ) -> list[int]:
+        """The numbers of rows that are meant.
+
+        Args:
+            span: Where to look.
+            matches: What tells them; ``None`` for all.
+            limit: At most that many.
+            seconds: How long it may take.
+            most: At how many rows it may look.
+            backward: Begin at the end.
+
+        Raises:
+            TooSlowError: it would take longer.
+            StoreError: the file is damaged.
+        """
+        with self._faults:
+            self._check()
+            first, end = span.first, span.end
+            if matches is None:
+                if limit is not None and end - first > limit:
+                    first, end = (end - limit, end) if backward else (first, first + limit)
+                found = (
+                    list(range(first, end)) if span.index is None else self._indexed(span.index, first, end)
+                )
+                return found[::-1] if backward else found
+            look = self._look(span.index, matches)
+            return _gather(look, first, end, limit, _Watch(seconds, most), backward=backward)
+
+    def _look(self, index: int | None, matches: Matches) -> Callable[[int, int], list[int]]:
+        if index is None:
+            return partial(self._matching, matches)
+        return lambda first, end: self._matching_of(matches, self._indexed(index, first, end))
+
+    def _matching(self, matches: Matches, first: int, end: int) -> list[int]:
+        found: list[int] = []
+        for batch, begin, stop in self._rows.batches(first, end):
+            data = batch.data
+            chosen = matches(lambda name: data.column(name).slice(begin, stop - begin))  # noqa: B023 called now
+            base = batch.start + begin
+            found += [base + place for place in _places(chosen, stop - begin)]
         return found
 
-    def rows(
-        self, sql: str, values: tuple[Any, ...], seconds: float, steps: int | None = None
-    ) -> list[tuple[Any, ...]]:
-        """All rows of a statement.
+    def _matching_of(self, matches: Matches, numbers: list[int]) -> list[int]:
+        """Those of some rows that are meant."""
+        import pyarrow as pa
+
+        found: list[int] = []
+        for batch, places in self._by_batch(numbers):
+            data, wanted = batch.data, pa.array(places, pa.int32())
+            chosen = matches(lambda name: data.column(name).take(wanted))  # noqa: B023 called now
+            found += [batch.start + places[place] for place in _places(chosen, len(places))]
+        return found
+
+    def _indexed(self, index: int, first: int, end: int) -> list[int]:
+        found: list[int] = []
+        for batch, begin, stop in self._indexes[index].batches(first, end):
+            found += batch.column(INDEXED_ROW).values(range(begin, stop))
+        return found
+
+    # -- what is in them -----------------------------------------------------------------------------------
+
+    def values(self, numbers: Sequence[int], names: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Stored values of some rows.
 
         Raises:
-            TooSlowError: it took longer than that many seconds, or more steps of SQLite's machine.
             StoreError: the file is damaged.
         """
-        connection = self._connection()
-        watch: _Watch = self._local.watch
-        watch.begin(seconds, steps)
-        try:
-            return connection.execute(sql, values).fetchall()
-        except sqlite3.OperationalError as error:
-            if "interrupted" in str(error):
-                raise TooSlowError from None
-            raise self._failed(error) from error
-        except (sqlite3.Error, UnicodeError, OverflowError) as error:
-            raise self._failed(error) from error
-        finally:
-            watch.end()
+        with self._faults:
+            if not names:
+                return [()] * len(numbers)
+            found: list[tuple[Any, ...]] = []
+            for batch, places in self._by_batch(numbers):
+                found += zip(*[batch.column(name).values(places) for name in names], strict=True)
+            return found
+
+    def texts(self, numbers: Sequence[int]) -> list[bytes]:
+        """Some rows as JSON objects.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        with self._faults:
+            found: list[bytes] = []
+            for batch, places in self._by_batch(numbers):
+                found += batch.column(TEXT).values(places)
+            return found
+
+    def keys(self, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
+        """The keys of some rows.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        return self.values(numbers, self._rows.key)
+
+    def _by_batch(self, numbers: Sequence[int]) -> Iterator[tuple[Batch, list[int]]]:
+        """Rows with their places, in the order given; those of one batch that stand together come together."""
+        at, count = 0, len(numbers)
+        while at < count:
+            batch = self._rows.batch_of(numbers[at])
+            start = batch.start
+            end = start + batch.data.num_rows
+            begun = at
+            while at < count and start <= numbers[at] < end:
+                at += 1
+            yield batch, [number - start for number in numbers[begun:at]]
 
     def close(self) -> None:
-        """Close all connections. Only when nobody asks any more."""
-        with self._guard:
-            _close(self._open)
+        """Close the file. Only when nobody asks any more."""
+        self._close()
 
-    def _connection(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is not None:
-            return found
-        try:
-            connection = sqlite3.connect(
-                f"{self.path.absolute().as_uri()}?mode=ro&immutable=1",
-                uri=True,
-                isolation_level=None,
-                # Closed by whoever closes the store.
-                check_same_thread=False,
-                cached_statements=_STATEMENTS,
-            )
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
-        with self._guard:
-            self._open.append(connection)
-        try:
-            connection.execute(f"pragma mmap_size = {_MAPPED_BYTES}")
-            watch = _Watch()
-            connection.set_progress_handler(watch, _STEPS)
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
-        self._local.watch = watch
-        self._local.connection = connection
-        return connection
+    # -- inside --------------------------------------------------------------------------------------------
 
-    def _failed(self, error: Exception) -> StoreError | UsageError:
-        if isinstance(
-            error, sqlite3.InterfaceError | sqlite3.ProgrammingError | UnicodeError | OverflowError
-        ):
-            return UsageError(f"a value of the query is of no type that can be compared: {error}")
-        return StoreError(f"the row store {self.path} is damaged: {error}; remove it, it is built again")
+    def _state(self) -> tuple[int, int]:
+        status = os.fstat(self._descriptor)
+        return status.st_mtime_ns, status.st_size
+
+    def _check(self) -> None:
+        if self._state() != self._made:
+            # What was checked once may be something else by now.
+            raise DamagedError("it was changed")
 
 
-def _close(connections: list[sqlite3.Connection]) -> None:
-    for connection in connections:
-        connection.close()
-    connections.clear()
+class _Faults:
+    """What goes wrong with a file, as our errors. Entered for each row that is asked for, so there is little to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            return
+        import pyarrow as pa
+
+        if isinstance(error, TypeError):
+            raise UsageError(f"a value of the query is of no type that can be compared: {error}") from error
+        if isinstance(error, DamagedError | OSError | ValueError | LookupError | pa.ArrowException):
+            raise _damaged(self._path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"the row store {path} is damaged: {error}; remove it, it is built again")
+
+
+class _Watch:
+    """Ends a search that goes on for too long."""
+
+    def __init__(self, seconds: float, most: int | None) -> None:
+        self._seconds = seconds
+        self._deadline: float | None = None
+        self._most = most
+        self._looked = 0
+
+    def look(self, rows: int) -> None:
+        """So many rows are looked at next."""
+        self._looked += rows
+        if self._most is not None and self._looked > self._most:
+            raise TooSlowError
+        if self._looked > _UNTIMED_ROWS:
+            # The thread's own time: what others took of the processor meanwhile says nothing of the search. Most
+            # searches end before their time is asked for, which costs as much as some rows.
+            now = time.thread_time()
+            if self._deadline is None:
+                self._deadline = now + self._seconds
+            if now > self._deadline:
+                raise TooSlowError
+
+
+def _gather(
+    look: Callable[[int, int], list[int]],
+    first: int,
+    end: int,
+    limit: int | None,
+    watch: _Watch,
+    *,
+    backward: bool,
+) -> list[int]:
+    """Look at few rows first, and at more and more of them until there are enough."""
+    found: list[int] = []
+    size = BATCH_ROWS if limit is None else max(_FIRST_ROWS, 2 * limit)
+    while first < end and (limit is None or len(found) < limit):
+        begin, stop = (max(first, end - size), end) if backward else (first, min(end, first + size))
+        watch.look(stop - begin)
+        some = look(begin, stop)
+        if backward:
+            some.reverse()
+            end = begin
+        else:
+            first = stop
+        found += some
+        size = min(size * _FEWER, BATCH_ROWS)
+    return found if limit is None else found[:limit]
+
+
+def _places(chosen: pa.Array | pa.Scalar, count: int) -> list[int]:
+    """Where it is true, and neither false nor unknown."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(chosen, pa.Scalar):
+        return list(range(count)) if chosen.as_py() else []
+    places: list[int] = pc.indices_nonzero(chosen).to_numpy().tolist()
+    return places

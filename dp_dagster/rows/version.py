@@ -9,18 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dp_dagster.errors import QueryLimitError, StoreError
-from dp_dagster.predicates.model import EVERYTHING
+from dp_dagster.predicates.model import EVERYTHING, Condition, Negation
 from dp_dagster.rows.files import too_long
-from dp_dagster.rows.layout import TABLE
-from dp_dagster.rows.plans import (
-    Source,
-    check_where,
-    json_texts,
-    plan_lookup,
-    plan_page,
-    restriction,
-    where_clause,
-)
+from dp_dagster.rows.lookups import plan_lookup
+from dp_dagster.rows.pages import json_texts, plan_page
+from dp_dagster.rows.source import Source, check_where, restriction, where_clause
 from dp_dagster.rows.store import TooSlowError
 
 if TYPE_CHECKING:
@@ -33,16 +26,17 @@ if TYPE_CHECKING:
     from dp_dagster.predicates.model import Predicate
     from dp_dagster.rows.export import Export, Exports
     from dp_dagster.rows.files import FilesEngine
-    from dp_dagster.rows.plans import LookupPlan, PagePlan, PageShape
+    from dp_dagster.rows.lookups import LookupPlan
+    from dp_dagster.rows.pages import PagePlan, PageShape
     from dp_dagster.rows.query import Format, Page, Query, Row
     from dp_dagster.rows.store import StoreFile
 
 _LOG = logging.getLogger("dp_dagster.serving")
 _KEPT = 1024
-"""How many plans, counts and slow statements are remembered."""
-_AT_ONCE_STEPS = 200_000
-"""How many steps of SQLite's machine an event loop may be busy with for one page, some milliseconds; what takes more
-goes to a thread. Steps and not time: how busy the machine is says nothing of the statement."""
+"""How many plans, counts and slow filters are remembered."""
+_AT_ONCE_LOOKS = 200_000
+"""At how many rows an event loop may look for one page, some milliseconds; what takes more goes to a thread. Rows and
+not time: how busy the machine is says nothing of the filter."""
 _AT_ONCE_ROWS = 1000
 _AT_ONCE_LOOKUPS = 100
 _LONGEST_PAUSE = 7
@@ -65,7 +59,7 @@ class Limits:
 
 @dataclass
 class _Slow:
-    """A statement that took the row store too many steps: how often it is not tried now, and was not before."""
+    """A filter that took the row store too long: how often it is not tried now, and was not before."""
 
     left: int = 0
     pause: int = 0
@@ -105,7 +99,7 @@ class PublishedVersion:
         self._on_damage = on_damage
         self._lookups: dict[tuple[Any, ...], LookupPlan] = {}
         self._counts: dict[tuple[str, Predicate], int] = {}
-        self._slow: dict[str, _Slow] = {}
+        self._slow: dict[tuple[Any, ...], _Slow] = {}
         self._shapes: dict[tuple[Any, ...], PageShape] = {}
 
     # -- one row ---------------------------------------------------------------------------------------
@@ -139,8 +133,8 @@ class PublishedVersion:
         if store is not None:
             try:
                 if plan.texts:
-                    found = store.row(plan.store, (*plan.key(key), *plan.bound))
-                    return None if found is None else bytes(found[0])
+                    number = plan.find(store, key)
+                    return None if number is None else store.texts((number,))[0]
                 row = self._stored_row(store, plan, key)
             except StoreError as error:
                 self._damaged(store, error)
@@ -150,10 +144,8 @@ class PublishedVersion:
         return json_texts(columns, many[key])[0] if many else None
 
     def _stored_row(self, store: StoreFile, plan: LookupPlan, key: Row) -> Row | None:
-        found = store.row(plan.store, (*plan.key(key), *plan.bound))
-        if found is None:
-            return None
-        return plan.reading.row(found) if plan.columns else ()
+        number = plan.find(store, key)
+        return None if number is None else plan.reading.row(store.values((number,), plan.stored)[0])
 
     def _plan(
         self, view: DatasetView, by: tuple[str, ...], columns: tuple[str, ...], *, texts: bool = False
@@ -215,14 +207,12 @@ class PublishedVersion:
         left = self._limits.related_rows
         for value in wanted:
             most = left + 1 if limit is None else min(limit, left + 1)
-            rows = store.rows(
-                f"{plan.store} limit ?", (*plan.key(value), *plan.bound, most), self._limits.seconds
-            )
-            left -= len(rows)
+            numbers = plan.related(store, value, most, self._limits.seconds)
+            left -= len(numbers)
             if left < 0:
                 raise self._too_many()
-            if rows:
-                found[value] = plan.reading.rows(rows) if plan.columns else [()] * len(rows)
+            if numbers:
+                found[value] = plan.reading.rows(store.values(numbers, plan.stored))
         return found
 
     def _from_files(self, plan: LookupPlan, wanted: list[Row], limit: int | None) -> dict[Row, list[Row]]:
@@ -258,40 +248,43 @@ class PublishedVersion:
         if query.limit is None or query.limit > _AT_ONCE_ROWS:
             return await self._in_thread(self.page, view, query)
         plan = plan_page(self.source, view, query, self._shapes)
-        page = self._stored_page(plan, _AT_ONCE_STEPS)
+        page = self._stored_page(plan, _AT_ONCE_LOOKS)
         return await self._in_thread(self._page_from_files, plan) if page is None else page
 
-    def _stored_page(self, plan: PagePlan, steps: int | None = None) -> Page | None:
+    def _stored_page(self, plan: PagePlan, most: int | None = None) -> Page | None:
         """The page from the row store; ``None`` where the files would be quicker."""
         store = self.store
         if store is None or not plan.cheap:
             return None
-        sql = plan.sql(of_files=False)
-        slow = self._slow.get(sql.text)
-        if slow is not None and slow.left:
-            slow.left -= 1
-            return None
+        query = plan.query
+        slow = None
+        if query.where != EVERYTHING or plan.view.rows != EVERYTHING:
+            name = (plan.view.fingerprint, shape_of(query.where), plan.backward, plan.shape.order[0][1])
+            slow = self._slow.get(name)
+            if slow is not None and slow.left:
+                slow.left -= 1
+                return None
         try:
-            page = plan.page(store.rows(sql.text, sql.values, self._limits.seconds, steps))
+            page = plan.stored_page(store, self._limits.seconds, most)
         except TooSlowError:
-            # A filter that few rows pass: the row store would look at all of them one by one. The same filter with
-            # other values may be quick, so it is tried again, at first soon and then less often.
+            # A filter that few rows pass: the row store would look at all of them. The same filter with other values
+            # may be quick, so it is tried again, at first soon and then less often.
             if slow is None:
-                _remember(self._slow, sql.text, _Slow())
+                _remember(self._slow, name, _Slow())
             else:
                 slow.left = slow.pause = min(2 * slow.pause + 1, _LONGEST_PAUSE)
         except StoreError as error:
             self._damaged(store, error)
         else:
             if slow is not None:
-                self._slow.pop(sql.text, None)
+                self._slow.pop(name, None)
             return page
         return None
 
     def _page_from_files(self, plan: PagePlan) -> Page:
-        sql = plan.sql(of_files=True)
+        sql = plan.sql()
         rows = self._engine.rows(sql.text, sql.values, self._limits.seconds)
-        return plan.page([_as_stored(row) for row in rows] if plan.may_hold_nan else rows, of_files=True)
+        return plan.page([_as_stored(row) for row in rows] if plan.may_hold_nan else rows)
 
     # -- counts ----------------------------------------------------------------------------------------
 
@@ -303,7 +296,7 @@ class PublishedVersion:
         name = (view.fingerprint, where)
         found = self._counts.get(name)
         if found is None:
-            condition = restriction(self.source, view, where, of_files=True)
+            condition = restriction(self.source, view, where)
             found = int(
                 self._engine.rows(
                     f"select count(*) from {self.files_scan}{where_clause(condition)}",
@@ -371,9 +364,13 @@ class PublishedVersion:
                 self._on_damage(self, store)
 
 
-def warm_statement() -> str:
-    """A statement that any row store answers."""
-    return f"select * from {TABLE} limit 1"
+def shape_of(predicate: Predicate) -> Any:
+    """What is the same for all predicates that differ in their values alone."""
+    if isinstance(predicate, Condition):
+        return predicate.column, predicate.operator
+    if isinstance(predicate, Negation):
+        return "not", shape_of(predicate.part)
+    return type(predicate).__name__, tuple(map(shape_of, predicate.parts))
 
 
 def _is_all(query: Query) -> bool:

@@ -52,8 +52,8 @@ def create() -> Shell:
     """The application of a worker process, by the options in its environment."""
     from dp_dagster.settings import Settings
 
-    # SQLite lets go of the interpreter at each row, and whatever other thread then takes it (the access log, say)
-    # keeps it for this long: by default five milliseconds, which is more than a page takes.
+    # Whatever other thread takes the interpreter (the access log, say) keeps it for this long: by default five
+    # milliseconds, which is more than a page takes.
     sys.setswitchinterval(_SWITCH_SECONDS)
     options = ServeOptions.from_environment()
     settings = Settings.load(Path(options.start))

@@ -29,7 +29,7 @@ from dp_dagster.rows.build import build
 from dp_dagster.rows.export import Exports
 from dp_dagster.rows.files import FilesEngine
 from dp_dagster.rows.layout import Layout
-from dp_dagster.rows.plans import Source
+from dp_dagster.rows.source import Source
 from dp_dagster.rows.store import StoreFile
 from dp_dagster.rows.version import Limits, PublishedVersion
 from dp_dagster.settings import Settings

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from row_helpers import EVERY_TYPE, every_type, published
 
+from dp_dagster.rows import row_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,6 +20,9 @@ def rows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A version in two files, not sorted by its key, which is one column, two, or none."""
     key = {"key": ("id",), "two columns": ("group", "id"), "no key": ()}[request.param]
     table = every_type()
+    # Many batches, so that rows lie on both sides of their borders.
+    patched = pytest.MonkeyPatch()
+    patched.setattr(row_file, "BATCH_ROWS", 7)
     with published(
         tmp_path_factory.mktemp("rows"),
         [table.slice(0, 25), table.slice(25)],
@@ -25,4 +30,5 @@ def rows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         key,
         indexes=(("text",),),
     ) as made:
+        patched.undo()
         yield made

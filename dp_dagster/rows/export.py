@@ -24,7 +24,7 @@ from dp_dagster.rows.files import too_long
 from dp_dagster.rows.formats import export_sql, writer_of
 from dp_dagster.rows.growing import GrowingFile, Place, Room, read_file
 from dp_dagster.rows.leftovers import remove_unfinished, unfinished
-from dp_dagster.rows.ranges import key_range, write_range
+from dp_dagster.rows.stored_arrow import can_be_given, write_stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -130,7 +130,7 @@ class Exports:
             finally:
                 os.close(descriptor)
             return
-        job = self._job(plan, form, name)
+        job = self._job(version, plan, form, name)
         export.rows = 0
         async for chunk in job.follow():
             export.rows = job.rows
@@ -148,7 +148,7 @@ class Exports:
         """
         name = f"{self._digest(version, plan)}.{form}"
         descriptor = self._there(_as_published(version, plan, form), name)
-        return await self._job(plan, form, name).whole() if descriptor is None else descriptor
+        return await self._job(version, plan, form, name).whole() if descriptor is None else descriptor
 
     def _there(self, published: Path | None, name: str) -> int | None:
         """What was made before, open for reading."""
@@ -160,19 +160,23 @@ class Exports:
                 os.utime(kept)
         return descriptor
 
-    def _job(self, plan: PagePlan, form: Format, name: str) -> _Job:
+    def _job(self, version: PublishedVersion, plan: PagePlan, form: Format, name: str) -> _Job:
         """What makes it, begun at the latest now."""
         job = self.running.get(name)
         if job is None:
             # Made for its checks, too, whoever reads the rows then.
             write, sql = writer_of(form, plan.query.columns), export_sql(plan, form)
-            asked = key_range(plan) if form == "arrow" else None
+            store = version.store if form == "arrow" and can_be_given(plan) else None
 
             def make(cursor: duckdb.DuckDBPyConnection, put: Put) -> None:
-                if asked is None:
+                if store is None:
                     write(cursor, sql, put)
-                else:
-                    write_range(asked, put)
+                    return
+                try:
+                    write_stored(store, plan, put)
+                except StoreError as error:
+                    version.damaged(store, error)
+                    raise
 
             job = self.running[name] = _Job(self, name, make)
             job.start()

@@ -10,7 +10,6 @@ from dp_dagster.engines.arrow import Batches
 from dp_dagster.engines.duckdb import literal, quote
 from dp_dagster.rows.conditions import Sql, before, behind
 from dp_dagster.rows.json_text import row_expression, text_expression, value_expression
-from dp_dagster.rows.ranges import END_OF_STREAM
 from dp_dagster.rows.source import both, restriction, where_clause
 
 if TYPE_CHECKING:
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
     Writer = Callable[[duckdb.DuckDBPyConnection, Sql, Put], None]
 
+END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+"""What ends an Arrow IPC stream."""
 _TEXT_BATCH_ROWS = 4096
 _ARROW_BATCH_ROWS = 16_384
 _ROW_GROUP_ROWS = 122_880

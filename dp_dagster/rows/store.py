@@ -6,6 +6,7 @@ index, first; then the rest of the condition is asked of them, some thousand row
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import time
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from dp_dagster.errors import StoreError, UsageError
 from dp_dagster.rows.layout import INDEX, INDEXED_ROW, ROWS, TEXT
 from dp_dagster.rows.row_file import BATCH_ROWS, DamagedError, read_row_file
@@ -21,8 +25,6 @@ from dp_dagster.rows.row_file import BATCH_ROWS, DamagedError, read_row_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-
-    import pyarrow as pa
 
     from dp_dagster.rows.matching import Matches
     from dp_dagster.rows.row_file import Batch, Part
@@ -63,8 +65,6 @@ class StoreFile:
     """
 
     def __init__(self, path: Path) -> None:
-        import pyarrow as pa
-
         self.path = path
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
@@ -167,8 +167,6 @@ class StoreFile:
 
     def _matching_of(self, matches: Matches, numbers: list[int]) -> list[int]:
         """Those of some rows that are meant."""
-        import pyarrow as pa
-
         found: list[int] = []
         for batch, places in self._by_batch(numbers):
             data, wanted = batch.data, pa.array(places, pa.int32())
@@ -209,6 +207,31 @@ class StoreFile:
             for batch, places in self._by_batch(numbers):
                 found += batch.column(TEXT).values(places)
             return found
+
+    def batches(self, span: Span, matches: Matches | None, names: Sequence[str]) -> Iterator[list[pa.Array]]:
+        """Columns of the rows that are meant, some thousand rows at once.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        with self._faults:
+            self._check()
+            if span.index is not None:
+                yield from self._gathered(self.select(span, matches, None, math.inf), names)
+                return
+            for batch, begin, stop in self._rows.batches(span.first, span.end):
+                data, count = batch.data, stop - begin
+                columns = [data.column(name).slice(begin, count) for name in names]
+                if matches is not None:
+                    chosen = matches(lambda name: data.column(name).slice(begin, count))  # noqa: B023 called now
+                    wanted = pa.array(_places(chosen, count), pa.int32())
+                    columns = [column.take(wanted) for column in columns]
+                yield columns
+
+    def _gathered(self, numbers: list[int], names: Sequence[str]) -> Iterator[list[pa.Array]]:
+        for batch, places in self._by_batch(numbers):
+            wanted = pa.array(places, pa.int32())
+            yield [batch.data.column(name).take(wanted) for name in names]
 
     def keys(self, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
         """The keys of some rows.
@@ -258,8 +281,6 @@ class _Faults:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is None:
             return
-        import pyarrow as pa
-
         if isinstance(error, TypeError):
             raise UsageError(f"a value of the query is of no type that can be compared: {error}") from error
         if isinstance(error, DamagedError | OSError | ValueError | LookupError | pa.ArrowException):
@@ -322,9 +343,6 @@ def _gather(
 
 def _places(chosen: pa.Array | pa.Scalar, count: int) -> list[int]:
     """Where it is true, and neither false nor unknown."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if isinstance(chosen, pa.Scalar):
         return list(range(count)) if chosen.as_py() else []
     places: list[int] = pc.indices_nonzero(chosen).to_numpy().tolist()

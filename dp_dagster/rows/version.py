@@ -112,7 +112,7 @@ class PublishedVersion:
             try:
                 return self._stored_row(store, plan, key)
             except StoreError as error:
-                self._damaged(store, error)
+                self.damaged(store, error)
         found = self._from_files(plan, [key], None)
         return next(iter(found.values()))[0] if found else None
 
@@ -123,7 +123,7 @@ class PublishedVersion:
             try:
                 return self._stored_row(store, self._plan(view, self.key, columns), key)
             except StoreError as error:
-                self._damaged(store, error)
+                self.damaged(store, error)
         return await self._in_thread(self.lookup, view, key, columns)
 
     async def fetch_text(self, view: DatasetView, key: Row, columns: tuple[str, ...]) -> bytes | None:
@@ -137,7 +137,7 @@ class PublishedVersion:
                     return None if number is None else store.texts((number,))[0]
                 row = self._stored_row(store, plan, key)
             except StoreError as error:
-                self._damaged(store, error)
+                self.damaged(store, error)
             else:
                 return None if row is None else json_texts(columns, [row])[0]
         many = await self._in_thread(self._from_files, plan, [key], None)
@@ -182,7 +182,7 @@ class PublishedVersion:
             except TooSlowError:
                 raise too_long(self._limits.seconds) from None
             except StoreError as error:
-                self._damaged(store, error)
+                self.damaged(store, error)
         return self._from_files(plan, wanted, limit)
 
     async def fetch_related(
@@ -274,7 +274,7 @@ class PublishedVersion:
             else:
                 slow.left = slow.pause = min(2 * slow.pause + 1, _LONGEST_PAUSE)
         except StoreError as error:
-            self._damaged(store, error)
+            self.damaged(store, error)
         else:
             if slow is not None:
                 self._slow.pop(name, None)
@@ -355,8 +355,8 @@ class PublishedVersion:
     async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._workers, call, *arguments)
 
-    def _damaged(self, store: StoreFile, error: StoreError) -> None:
-        """Go on with the files alone."""
+    def damaged(self, store: StoreFile, error: StoreError) -> None:
+        """Go on with the files alone. Any thread may say so."""
         if self.store is store:
             self.store = None
             _LOG.error("%s", error)

@@ -18,9 +18,9 @@ from row_helpers import COUNT, EVERY_TYPE, every_type, published
 from dp_dagster.contracts.model import Column
 from dp_dagster.errors import QueryLimitError, StoreError, VersionGoneError
 from dp_dagster.predicates.model import EVERYTHING, AllOf, Condition
-from dp_dagster.rows import export, formats
+from dp_dagster.rows import export, formats, row_file
 from dp_dagster.rows.query import Query, Sort
-from dp_dagster.rows.ranges import KeyRange, key_range, write_range
+from dp_dagster.rows.stored_arrow import write_stored
 from dp_dagster.storage.types import arrow_schema
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from dp_dagster.access.view import DatasetView
     from dp_dagster.rows.conditions import Sql
     from dp_dagster.rows.formats import Put
-    from dp_dagster.rows.query import Format
+    from dp_dagster.rows.pages import PagePlan
+    from dp_dagster.rows.query import Format, Pieces
+    from dp_dagster.rows.store import StoreFile
 
 FORMS: tuple[Format, ...] = ("json", "ndjson", "csv", "arrow", "parquet")
 
@@ -172,13 +174,12 @@ def _between(first: int, end: int) -> AllOf:
     return AllOf((Condition("id", "ge", first), AllOf((Condition("id", "lt", end),))))
 
 
-@pytest.mark.parametrize("is_sorted", [True, False], ids=["sorted", "in no order"])
-def test_ranges_of_keys_are_what_duckdb_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_sorted: bool
+@pytest.mark.parametrize("key", [("id",), ("group", "id"), ()], ids=["key", "two columns", "no key"])
+def test_arrow_from_the_row_store_is_what_duckdb_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: tuple[str, ...]
 ) -> None:
-    """Also of a file that is less in order than its layout says."""
     table = every_type()
-    flat = [name for name, kind in EVERY_TYPE.items() if "<" not in kind and kind != "binary"]
+    flat = tuple(name for name, kind in EVERY_TYPE.items() if "<" not in kind and "38" not in kind)
     large = table.schema.get_field_index("text")
     table = table.set_column(large, "text", table.column("text").cast(pa.large_string()))
     asked = [
@@ -191,43 +192,63 @@ def test_ranges_of_keys_are_what_duckdb_gives(
         Condition("id", "eq", 30),
         Condition("id", "ne", 30),
         AllOf((Condition("id", "ge", 30), Condition("group", "eq", "B"))),
+        Condition("text", "eq", "a"),
+        Condition("of float64", "ge", float("nan")),
+        Condition("group", "eq", "nowhere"),
     ]
-    by_arrow: list[KeyRange] = []
+    by_store: list[PagePlan] = []
 
-    def write(range_of_keys: KeyRange, put: Put) -> None:
-        by_arrow.append(range_of_keys)
-        write_range(range_of_keys, put)
+    def write(store: StoreFile, plan: PagePlan, put: Put) -> None:
+        by_store.append(plan)
+        write_stored(store, plan, put)
 
-    monkeypatch.setattr(export, "write_range", write)
-    with published(
-        tmp_path,
-        [table.sort_by("id") if is_sorted else table],
-        EVERY_TYPE,
-        ("id",),
-        room=1,
-        sorted_by_key=True,
-    ) as made:
-        for where, columns in product(asked, (tuple(flat), ("text", "group"))):
-            query = Query(columns, where=where, limit=None)
-            found = from_arrow(exported(made, made.view(), query, "arrow"))
-            monkeypatch.setattr(export, "key_range", lambda _: None)
-            right = from_arrow(exported(made, made.view(), query, "arrow"))
-            monkeypatch.setattr(export, "key_range", key_range)
+    monkeypatch.setattr(export, "write_stored", write)
+    monkeypatch.setattr(row_file, "BATCH_ROWS", 7)
+    with published(tmp_path, [table], EVERY_TYPE, key, room=1, indexes=(("text",),)) as made:
+        position = made.stored.page(made.view(), Query(("id",), limit=9)).last
+        views = (made.view(), made.view(rows=_between(1, 50)))
+        for where, columns, after, view in product(asked, (flat, ("text", "group")), (None, position), views):
+            query = Query(columns, where=where, limit=None, after=after)
+            found = from_arrow(exported(made, view, query, "arrow"))
+            right = from_arrow(asyncio.run(_all(made.files.export(view, query, "arrow"))))
             assert found.schema == right.schema
             assert str(found.to_pylist()) == str(right.to_pylist()), where
-        assert len(by_arrow) == 14
-        # Whatever hides something is DuckDB's.
+        assert len(by_store) == 2 * 2 * 2 * len(asked)
+        # What is masked, nested, or in another order is DuckDB's.
+        by_store.clear()
         query = Query(("id", "text"), limit=None)
         exported(made, made.view(masks={"text": "redact"}), query, "arrow")
-        exported(made, made.view(rows=_between(1, 3)), query, "arrow")
-        exported(made, made.view(), replace(query, sort=(Sort("text"),)), "arrow")
-        assert len(by_arrow) == 14
+        for other in (
+            replace(query, sort=(Sort("text"),)),
+            replace(query, sort=(Sort("id", descending=True),)),
+            replace(query, limit=5),
+            replace(query, columns=("id", "map")),
+            replace(query, columns=("of decimal(38,2)",)),
+        ):
+            exported(made, made.view(), other, "arrow")
+        assert by_store == []
+        # Rows whose files were removed live on nowhere.
         made.stored.published_files()[0].unlink()
         with pytest.raises(VersionGoneError):
             exported(made, made.view(), query, "arrow")
-        made.stored.published_files()[0].write_bytes(b"PAR1 or not")
-        with pytest.raises(StoreError, match="cannot be read"):
+        assert len(by_store) == 1
+
+
+def test_arrow_from_a_row_store_that_is_damaged(tmp_path: Path) -> None:
+    """Is broken off, and read from the files from then on."""
+    with published(tmp_path, [every_type()], EVERY_TYPE, ("id",), room=1) as made:
+        with (tmp_path / "store.db").open("r+b") as file:
+            file.seek(200)
+            file.write(b"\xff")
+        query = Query(("id", "text"), limit=None)
+        with pytest.raises(StoreError, match="damaged"):
             exported(made, made.view(), query, "arrow")
+        assert made.stored.store is None
+        assert from_arrow(exported(made, made.view(), query, "arrow")).num_rows == COUNT
+
+
+async def _all(pieces: Pieces) -> bytes:
+    return b"".join([piece async for piece in pieces])
 
 
 def test_what_is_kept_stays_within_its_room(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from dp_dagster.contracts.duckdb_types import duckdb_type
 from dp_dagster.engines.duckdb import quote
 from dp_dagster.errors import UsageError
 from dp_dagster.predicates.model import EVERYTHING
 from dp_dagster.rows.conditions import Sql, stored_condition, stored_value
-from dp_dagster.contracts.duckdb_types import duckdb_type
 from dp_dagster.rows.forms import form_of
 from dp_dagster.rows.layout import FILES_ROW_NUMBER
 from dp_dagster.rows.pages import has_texts
@@ -74,14 +74,14 @@ class LookupPlan:
         )
 
     @cached_property
-    def own(self) -> Matches | None:
-        """The view's own filter; ``None`` without one."""
+    def own(self) -> tuple[Matches, ...]:
+        """The view's own filter; nothing without one."""
         from dp_dagster.rows.matching import matcher
 
         layout, where = self.source.layout, self.view.rows
         if where == EVERYTHING:
-            return None
-        return matcher(stored_condition(where, layout.types), layout.names, layout.types)
+            return ()
+        return (matcher(stored_condition(where, layout.types), layout.names, layout.types),)
 
     def find(self, store: StoreFile, key: Row) -> int | None:
         """The number of the row of a key, where ``by`` is the key and the view has the row.
@@ -90,7 +90,7 @@ class LookupPlan:
             StoreError: the file is damaged.
         """
         number = store.find(self.key(key))
-        if number is None or self.own is None:
+        if number is None or not self.own:
             return number
         return next(iter(store.select(Span(number, number + 1), self.own, 1, _ONE_ROW_SECONDS)), None)
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dp_dagster.contracts.duckdb_types import duckdb_type
 from dp_dagster.engines.duckdb import quote
 from dp_dagster.errors import UsageError
 from dp_dagster.predicates.model import EVERYTHING
 from dp_dagster.rows.conditions import Ordering, Sql, before, behind
-from dp_dagster.contracts.duckdb_types import duckdb_type
 from dp_dagster.rows.forms import form_of
 from dp_dagster.rows.layout import FILES_ROW_NUMBER
 from dp_dagster.rows.query import Page, Position
@@ -158,8 +158,9 @@ class PagePlan:
         descends = shape.order[0][1]
         if descends:
             after, before = before, after
-        where = (query.where, shape.view.rows)
-        wanted = wanted_rows(store, shape.source.layout, where, after=after, before=before)
+        wanted = wanted_rows(
+            store, shape.source.layout, shape.view.rows, query.where, after=after, before=before
+        )
         limit = query.limit
         numbers = store.select(
             wanted.span,

@@ -117,7 +117,7 @@ class StoreFile:
     def select(
         self,
         span: Span,
-        matches: Matches | None,
+        matches: tuple[Matches, ...],
         limit: int | None,
         seconds: float,
         most: int | None = None,
@@ -128,7 +128,7 @@ class StoreFile:
 
         Args:
             span: Where to look.
-            matches: What tells them; ``None`` for all.
+            matches: What tells them, one after the other: each is asked only of rows that those before it let through.
             limit: At most that many.
             seconds: How long it may take.
             most: At how many rows it may look.
@@ -141,7 +141,7 @@ class StoreFile:
         with self._faults:
             self._check()
             first, end = span.first, span.end
-            if matches is None:
+            if not matches:
                 if limit is not None and end - first > limit:
                     first, end = (end - limit, end) if backward else (first, first + limit)
                 found = (
@@ -151,27 +151,24 @@ class StoreFile:
             look = self._look(span.index, matches)
             return _gather(look, first, end, limit, _Watch(seconds, most), backward=backward)
 
-    def _look(self, index: int | None, matches: Matches) -> Callable[[int, int], list[int]]:
+    def _look(self, index: int | None, matches: tuple[Matches, ...]) -> Callable[[int, int], list[int]]:
         if index is None:
             return partial(self._matching, matches)
         return lambda first, end: self._matching_of(matches, self._indexed(index, first, end))
 
-    def _matching(self, matches: Matches, first: int, end: int) -> list[int]:
+    def _matching(self, matches: tuple[Matches, ...], first: int, end: int) -> list[int]:
         found: list[int] = []
         for batch, begin, stop in self._rows.batches(first, end):
-            data = batch.data
-            chosen = matches(lambda name: data.column(name).slice(begin, stop - begin))  # noqa: B023 called now
-            base = batch.start + begin
-            found += [base + place for place in _places(chosen, stop - begin)]
+            start = batch.start
+            found += [start + place for place in _meant(batch, begin, stop, matches)]
         return found
 
-    def _matching_of(self, matches: Matches, numbers: list[int]) -> list[int]:
+    def _matching_of(self, matches: tuple[Matches, ...], numbers: list[int]) -> list[int]:
         """Those of some rows that are meant."""
         found: list[int] = []
         for batch, places in self._by_batch(numbers):
-            data, wanted = batch.data, pa.array(places, pa.int32())
-            chosen = matches(lambda name: data.column(name).take(wanted))  # noqa: B023 called now
-            found += [batch.start + places[place] for place in _places(chosen, len(places))]
+            start = batch.start
+            found += [start + place for place in _meant_of(batch, places, matches)]
         return found
 
     def _indexed(self, index: int, first: int, end: int) -> list[int]:
@@ -208,7 +205,9 @@ class StoreFile:
                 found += batch.column(TEXT).values(places)
             return found
 
-    def batches(self, span: Span, matches: Matches | None, names: Sequence[str]) -> Iterator[list[pa.Array]]:
+    def batches(
+        self, span: Span, matches: tuple[Matches, ...], names: Sequence[str]
+    ) -> Iterator[list[pa.Array]]:
         """Columns of the rows that are meant, some thousand rows at once.
 
         Raises:
@@ -220,13 +219,12 @@ class StoreFile:
                 yield from self._gathered(self.select(span, matches, None, math.inf), names)
                 return
             for batch, begin, stop in self._rows.batches(span.first, span.end):
-                data, count = batch.data, stop - begin
-                columns = [data.column(name).slice(begin, count) for name in names]
-                if matches is not None:
-                    chosen = matches(lambda name: data.column(name).slice(begin, count))  # noqa: B023 called now
-                    wanted = pa.array(_places(chosen, count), pa.int32())
-                    columns = [column.take(wanted) for column in columns]
-                yield columns
+                data = batch.data
+                if matches:
+                    wanted = pa.array(_meant(batch, begin, stop, matches), pa.int32())
+                    yield [data.column(name).take(wanted) for name in names]
+                else:
+                    yield [data.column(name).slice(begin, stop - begin) for name in names]
 
     def _gathered(self, numbers: list[int], names: Sequence[str]) -> Iterator[list[pa.Array]]:
         for batch, places in self._by_batch(numbers):
@@ -339,6 +337,27 @@ def _gather(
         found += some
         size = min(size * _FEWER, BATCH_ROWS)
     return found if limit is None else found[:limit]
+
+
+def _meant(batch: Batch, begin: int, stop: int, matches: tuple[Matches, ...]) -> list[int]:
+    """The places of those rows of a batch that are meant."""
+    data = batch.data
+    places = _places(matches[0](lambda name: data.column(name).slice(begin, stop - begin)), stop - begin)
+    if begin:
+        places = [begin + place for place in places]
+    return _meant_of(batch, places, matches[1:]) if len(matches) > 1 else places
+
+
+def _meant_of(batch: Batch, places: list[int], matches: tuple[Matches, ...]) -> list[int]:
+    """Those of some rows of a batch that are meant."""
+    data = batch.data
+    for one in matches:
+        if not places:
+            break
+        wanted = pa.array(places, pa.int32())
+        chosen = one(lambda name: data.column(name).take(wanted))  # noqa: B023 called now
+        places = [places[place] for place in _places(chosen, len(places))]
+    return places
 
 
 def _places(chosen: pa.Array | pa.Scalar, count: int) -> list[int]:

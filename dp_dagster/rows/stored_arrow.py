@@ -65,7 +65,7 @@ def write_stored(store: StoreFile, plan: PagePlan, put: Put) -> None:
     if not all(Path(file).exists() for file in layout.files):
         raise VersionGoneError(GONE)
     after = query.after.values if query.after is not None else None
-    wanted = wanted_rows(store, layout, (query.where, plan.view.rows), after=after)
+    wanted = wanted_rows(store, layout, plan.view.rows, query.where, after=after)
     kinds = [layout.types[name] for name in query.columns]
     readers = [reader for reader in map(_reader, kinds) if reader is not None]
     schema = pa.schema(

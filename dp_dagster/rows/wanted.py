@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from dp_dagster.predicates.model import AllOf, Condition
 from dp_dagster.rows.conditions import stored_condition
 from dp_dagster.rows.forms import NAN
-from dp_dagster.rows.layout import ROW_NUMBER
 from dp_dagster.rows.matching import matcher
 from dp_dagster.rows.store import Span
 
@@ -27,27 +26,29 @@ class Wanted:
 
     Attributes:
         span: Where.
-        matches: What tells them there; ``None`` for all.
+        matches: What tells them there, one after the other: each is asked only of rows that those before let through.
     """
 
     span: Span
-    matches: Matches | None
+    matches: tuple[Matches, ...]
 
 
 def wanted_rows(
     store: StoreFile,
     layout: Layout,
-    predicates: tuple[Predicate, ...],
+    own: Predicate,
+    where: Predicate,
     *,
     after: tuple[Any, ...] | None = None,
     before: tuple[Any, ...] | None = None,
 ) -> Wanted:
-    """Where the rows are for which all predicates hold.
+    """Where the rows are for which two predicates hold.
 
     Args:
         store: The row store.
         layout: What is in it.
-        predicates: With typed values.
+        own: The view's own row filter. Of a row that it hides, nothing else is looked at.
+        where: What is asked for besides; both with typed values.
         after: A key; only rows behind it.
         before: A key; only rows in front of it.
 
@@ -55,18 +56,21 @@ def wanted_rows(
         UsageError: a value is not of its column's type.
         StoreError: the file is damaged.
     """
-    conjuncts: list[Predicate] = []
-    for predicate in predicates:
+    parts: list[list[Predicate]] = [[], []]
+    for conjuncts, predicate in zip(parts, (own, where), strict=True):
         _split(stored_condition(predicate, layout.types), conjuncts)
-    span = _key_range(store, layout, conjuncts)
+    span = Span(0, store.rows)
+    for conjuncts in parts:
+        further = _key_range(store, layout, conjuncts)
+        span = Span(max(span.first, further.first), min(span.end, further.end))
     first = span.first if after is None else max(span.first, store.bound(after, after=True))
     end = span.end if before is None else min(span.end, store.bound(before))
-    span = _index_range(store, layout, conjuncts, Span(first, max(first, end)))
-    matches = None
-    if conjuncts:
-        names = layout.names if layout.key else {**layout.names, ROW_NUMBER: ROW_NUMBER}
-        matches = matcher(AllOf(tuple(conjuncts)), names, layout.types)
-    return Wanted(span, matches)
+    span = Span(first, max(first, end))
+    for conjuncts in parts:
+        if span.index is None:
+            span = _index_range(store, layout, conjuncts, span)
+    matches = [matcher(AllOf(tuple(some)), layout.names, layout.types) for some in parts if some]
+    return Wanted(span, tuple(matches))
 
 
 def _split(predicate: Predicate, into: list[Predicate]) -> None:

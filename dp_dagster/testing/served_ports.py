@@ -363,15 +363,13 @@ class ServedPortSuite:
             real = getattr(kind, name)
 
             def watched(*arguments: Any, **further: Any) -> Any:
-                # What a row store is asked when it is opened, beside serving, is not about rows.
-                if not any("sqlite_master" in str(one) for one in arguments[1:2]):
-                    found.append(f"{kind.__name__}.{name}")
+                found.append(f"{kind.__name__}.{name}")
                 return real(*arguments, **further)
 
             monkeypatch.setattr(kind, name, watched)
 
         for kind, names in (
-            (StoreFile, ("row", "rows")),
+            (StoreFile, ("find", "bound", "select", "batches")),
             (FilesEngine, ("cursor",)),
             (Exports, ("stream", "file")),
         ):

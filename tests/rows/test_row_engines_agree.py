@@ -361,9 +361,9 @@ def test_what_is_looked_at_is_bounded(rows: Rows, monkeypatch: pytest.MonkeyPatc
     store = rows.stored.store
     assert store is not None
     layout = rows.stored.source.layout
-    wanted = wanted_rows(store, layout, (Condition("text", "eq", "nowhere"), Condition("id", "ne", 1)))
+    wanted = wanted_rows(store, layout, Condition("text", "eq", "nowhere"), Condition("id", "ne", 1))
     assert wanted.span.first == wanted.span.end
-    wanted = wanted_rows(store, layout, (Condition("text", "contains", "nowhere"),))
+    wanted = wanted_rows(store, layout, EVERYTHING, Condition("text", "contains", "nowhere"))
     assert store.select(wanted.span, wanted.matches, 5, 60.0, COUNT) == []
     with pytest.raises(TooSlowError):
         store.select(wanted.span, wanted.matches, 5, 60.0, COUNT - 1)

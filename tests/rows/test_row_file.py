@@ -75,8 +75,8 @@ def test_both_ends_of_a_span(tmp_path: Path) -> None:
     store = StoreFile(written(tmp_path, KEYS))
     for first, end, limit in itertools.product(range(0, 20, 3), range(0, 21, 4), (1, 4, None)):
         numbers = list(range(first, end))
-        assert store.select(Span(first, max(first, end)), None, limit, 60.0) == numbers[:limit]
-        backward = store.select(Span(first, max(first, end)), None, limit, 60.0, backward=True)
+        assert store.select(Span(first, max(first, end)), (), limit, 60.0) == numbers[:limit]
+        backward = store.select(Span(first, max(first, end)), (), limit, 60.0, backward=True)
         assert backward == numbers[::-1][:limit]
 
 

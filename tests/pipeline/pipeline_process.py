@@ -1,4 +1,4 @@
-"""A process that runs a product through the pipeline. Run by test_runs_in_processes.py.
+"""A process that runs a product through the pipeline. Run by test_runs_in_processes.py, also from a nursery.
 
 Usage::
 
@@ -19,9 +19,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import deltalake  # noqa: F401 - as what follows, once for all that a nursery starts
 import duckdb
+import pandera.polars  # noqa: F401
+import sqlalchemy  # noqa: F401
+import sqlglot  # noqa: F401
 from pipeline_helpers import Product, Workshop
 
+from dp_dagster import records_database  # noqa: F401
+from dp_dagster.contracts import pandera_checks, pandera_format  # noqa: F401
 from dp_dagster.engines import duckdb as duckdb_engine
 from dp_dagster.errors import RetryableError
 from dp_dagster.pipeline import Session, publication

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from nursery import Nursery
 from pipeline_helpers import Workshop, rows
 from pipeline_process import STAGES
 
@@ -21,6 +22,8 @@ from dp_dagster.storage import Table, TableLocation
 from dp_dagster.storage.manifest import read_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline_helpers import Product
 
 SCRIPT = Path(__file__).with_name("pipeline_process.py")
@@ -37,6 +40,12 @@ def start(product: Product, task: str, *arguments: str) -> subprocess.Popen[str]
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    with Nursery(SCRIPT) as nursery:
+        yield nursery
 
 
 def result(process: subprocess.Popen[str], timeout: float = 120) -> Any:
@@ -128,15 +137,15 @@ def next_run(product: Product, number: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
-def test_killed_at_a_stage(workshop: Workshop, stage: str) -> None:
+def test_killed_at_a_stage(workshop: Workshop, nursery: Nursery, stage: str) -> None:
     product = killable(workshop)
     product.run()
     number = 0
     for _ in range(3):
         old, attempted = number, number + 1
         product.write({"inputs/source.csv": numbered(attempted, bad=stage == "quarantined")})
-        process = start(product, "die", stage)
-        _, errors = process.communicate(timeout=60)
+        process = nursery.start("die", str(product.workshop.root), product.id, stage)
+        _, errors = process.communicate()
         assert process.returncode == -9, errors
         seen, newest = check_after_death(product, old, attempted)
         assert (newest == attempted) == (stage in COMMITTED)
@@ -146,19 +155,19 @@ def test_killed_at_a_stage(workshop: Workshop, stage: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_first_run_of_all_killed_at_each_stage(make_workshop: Any) -> None:
+def test_the_first_run_of_all_killed_at_each_stage(make_workshop: Any, nursery: Nursery) -> None:
     for stage in STAGES:
         if stage == "quarantined":
             continue
         product = killable(make_workshop())
-        process = start(product, "die", stage)
-        _, errors = process.communicate(timeout=60)
+        process = nursery.start("die", str(product.workshop.root), product.id, stage)
+        _, errors = process.communicate()
         assert process.returncode == -9, errors
         next_run(product, 1)
 
 
 @pytest.mark.slow
-def test_killed_at_any_time(workshop: Workshop) -> None:
+def test_killed_at_any_time(workshop: Workshop, nursery: Nursery) -> None:
     product = killable(workshop)
     begun = time.monotonic()
     product.run()
@@ -167,15 +176,16 @@ def test_killed_at_any_time(workshop: Workshop) -> None:
     number, deaths = 0, []
     for round_number in range(RANDOM_ROUNDS):
         old, attempted = number, number + 1
-        with start(product, "wait") as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            product.write({"inputs/source.csv": numbered(attempted)})
-            if round_number % 3 == 2:  # on a slow machine, too, some runs come to their end
-                wait_for_commit_of(product, attempted)
-            # From the first step of a run (the first round: at once) to well into the next one.
-            time.sleep(chance.uniform(0, 2 * length) if round_number else 0)
-            process.kill()
+        process = nursery.start("wait", str(product.workshop.root), product.id)
+        assert process.stdout.readline() == "ready\n"
+        product.write({"inputs/source.csv": numbered(attempted)})
+        if round_number % 3 == 2:  # on a slow machine, too, some runs come to their end
+            wait_for_commit_of(product, attempted)
+        # From the first step of a run (the first round: at once) to well into the next one.
+        time.sleep(chance.uniform(0, 2 * length) if round_number else 0)
+        process.kill()
+        _, errors = process.communicate()
+        assert process.returncode == -9, errors
         deaths.append(check_after_death(product, old, attempted))
         number = attempted + 1
         next_run(product, number)

@@ -54,12 +54,15 @@ def test_readers_during_fifty_publications(shop: Shop) -> None:
     stop = threading.Event()
     faults: list[str] = []
     reads = [0, 0, 0]
-    slowest = [0.0]
 
     def read(number: int) -> None:
         last = 0
         # One reader as libraries do it, one with a prepared statement, one in transactions that see one state.
-        with psycopg.connect(f"postgresql://tester@{shop.place}", autocommit=True) as connection:
+        # None of them waits for a publication: who had to for as long as this would be refused.
+        options = "-c lock_timeout=2000"
+        with psycopg.connect(
+            f"postgresql://tester@{shop.place}", autocommit=True, options=options
+        ) as connection:
             while not stop.is_set():
                 try:
                     if number == 2:
@@ -72,9 +75,7 @@ def test_readers_during_fifty_publications(shop: Shop) -> None:
                             faults.append(f"a transaction saw {first}, then {second}")
                         answer = second
                     else:
-                        started = time.monotonic()
                         answer = connection.execute(query, prepare=number == 1).fetchone()
-                        slowest[0] = max(slowest[0], time.monotonic() - started)
                 except psycopg.Error as error:
                     faults.append(str(error))
                     continue
@@ -102,7 +103,6 @@ def test_readers_during_fifty_publications(shop: Shop) -> None:
         reader.join()
     assert faults == []
     assert min(reads) > 10
-    assert slowest[0] < 2.0, "nobody waits for a publication"
     assert shop.ask(f"select min(salary) from {VIEW}") == [(PUBLICATIONS + 1,)]
     assert shop.ask(f"select '{VIEW}'::regclass::oid") == oid
     shop.project()

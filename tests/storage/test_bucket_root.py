@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ from dp_dagster.storage.mirror import local_root, make_room, root_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
 ENTRY = PortEntry("SQL", "flights", "v1/dataset/flights", 0, "2026-01-01T00:00:00+00:00", "", 600)
 
@@ -191,14 +193,26 @@ def test_a_machine_that_died_locks_until_its_lease_is_over(
             assert Publisher(table).publish(1).version == 0
 
 
+def modified(place: BucketPath) -> datetime:
+    found = place.look()
+    assert found is not None
+    return found[1].modified
+
+
 def test_a_lease_is_renewed_while_its_holder_lives(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # The server tells whole seconds.
     monkeypatch.setattr(lease_module, "LEASE_SECONDS", 2.0)
     place = root_place(root) / "lock"
     first, second = Lease(place, "a"), Lease(place, "b")
     first.acquire("it", "run-1", 0)
+    begun = modified(place)
+    deadline = time.monotonic() + 120
+    while (modified(place) - begun).total_seconds() <= lease_module.LEASE_SECONDS:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    # It would be over by now, and has just been renewed.
     with pytest.raises(LockedError, match="locked by run-1"):
-        second.acquire("it", "run-2", 3.5)
+        second.acquire("it", "run-2", 0)
     first.release()
     second.acquire("it", "run-2", 0)
     second.release()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from dp_dagster.descriptor.refresh import RefreshRateError, parse_duration
+from dp_dagster.descriptor.values import fault
 from dp_dagster.ports.base import Fault, KindConfig, Landing, LandingMode, OnSchemaChange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import timedelta
 
 #: Options that say how rows are fetched, and nothing of which.
 FETCHING = frozenset({"credentials", "headers", "timeout", "retries", "batch_rows", "on_schema_change"})
@@ -80,3 +83,33 @@ class IncrementalConfig(KindConfig):
             yield Fault("key", "says nothing with mode replace", "remove it, or set mode: merge")
         if mode != "merge" and self.deleted:
             yield Fault("deleted", f"says nothing with mode {mode}", "remove it, or set mode: merge")
+
+
+class CursorConfig(IncrementalConfig):
+    """Of kinds that tell what is new by a column that only grows; they declare ``cursor`` and ``overlap``."""
+
+    if TYPE_CHECKING:
+        cursor: str | None
+        overlap: int | str | None
+
+    @field_validator("overlap", check_fields=False)
+    @classmethod
+    def _overlap(cls, value: int | str | None) -> int | str | None:
+        if isinstance(value, int) and value < 0:
+            raise fault("is below zero", "write 0 or more")
+        if isinstance(value, str):
+            try:
+                parse_duration(value)
+            except RefreshRateError as error:
+                raise fault(str(error), error.fix) from error
+        return value
+
+    @property
+    def overlap_value(self) -> int | timedelta | None:
+        """What to subtract from the cursor."""
+        return parse_duration(self.overlap) if isinstance(self.overlap, str) else self.overlap
+
+    @property
+    def reads_on(self) -> bool:
+        """By the cursor."""
+        return self.cursor is not None

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta  # noqa: TC003 - pydantic reads annotations at run time
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from dp_dagster.descriptor.refresh import RefreshRateError, parse_duration
-from dp_dagster.descriptor.values import fault
 from dp_dagster.ports.base import KindConfig
 from dp_dagster.ports.credentials import Secret  # noqa: TC001 - pydantic reads annotations at run time
-from dp_dagster.ports.inputs.incremental import IncrementalConfig
+from dp_dagster.ports.inputs.incremental import CursorConfig
 
 
 class HttpCredentials(KindConfig):
@@ -65,7 +62,7 @@ class Paging(KindConfig):
     )
 
 
-class HttpConfig(IncrementalConfig):
+class HttpConfig(CursorConfig):
     """Configuration of an HTTP input port."""
 
     url: str = Field(
@@ -123,25 +120,3 @@ class HttpConfig(IncrementalConfig):
         default=300.0, ge=0, le=86_400, description="Seconds that a server may ask to wait (`Retry-After`)."
     )
     per_minute: int | None = Field(default=None, ge=1, description="At most so many requests in a minute.")
-
-    @field_validator("overlap")
-    @classmethod
-    def _overlap(cls, value: int | str | None) -> int | str | None:
-        if isinstance(value, int) and value < 0:
-            raise fault("is below zero", "write 0 or more")
-        if isinstance(value, str):
-            try:
-                parse_duration(value)
-            except RefreshRateError as error:
-                raise fault(str(error), error.fix) from error
-        return value
-
-    @property
-    def overlap_value(self) -> int | timedelta | None:
-        """What to subtract from the cursor."""
-        return parse_duration(self.overlap) if isinstance(self.overlap, str) else self.overlap
-
-    @property
-    def reads_on(self) -> bool:
-        """By the cursor."""
-        return self.cursor is not None

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta  # noqa: TC003 - pydantic reads annotations at run time
+from pydantic import Field
 
-from pydantic import Field, field_validator
-
-from dp_dagster.descriptor.refresh import RefreshRateError, parse_duration
-from dp_dagster.descriptor.values import fault
 from dp_dagster.ports.base import KindConfig
 from dp_dagster.ports.credentials import Secret  # noqa: TC001 - pydantic reads annotations at run time
-from dp_dagster.ports.inputs.incremental import IncrementalConfig
+from dp_dagster.ports.inputs.incremental import CursorConfig
 
 
 class SqlCredentials(KindConfig):
@@ -20,7 +16,7 @@ class SqlCredentials(KindConfig):
     password: Secret | None = Field(default=None, description="Its password: `${SHOP_PASSWORD}`.")
 
 
-class SqlConfig(IncrementalConfig):
+class SqlConfig(CursorConfig):
     """Configuration of a SQL input port."""
 
     url: str = Field(
@@ -61,25 +57,3 @@ class SqlConfig(IncrementalConfig):
         default=60.0, gt=0, le=3600, description="Seconds to wait for a connection, and for each answer."
     )
     batch_rows: int = Field(default=20_000, ge=1, le=1_000_000, description="Rows to fetch at a time.")
-
-    @field_validator("overlap")
-    @classmethod
-    def _overlap(cls, value: int | str | None) -> int | str | None:
-        if isinstance(value, int) and value < 0:
-            raise fault("is below zero", "write 0 or more")
-        if isinstance(value, str):
-            try:
-                parse_duration(value)
-            except RefreshRateError as error:
-                raise fault(str(error), error.fix) from error
-        return value
-
-    @property
-    def overlap_value(self) -> int | timedelta | None:
-        """What to subtract from the cursor."""
-        return parse_duration(self.overlap) if isinstance(self.overlap, str) else self.overlap
-
-    @property
-    def reads_on(self) -> bool:
-        """By the cursor."""
-        return self.cursor is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,7 @@ CHANGED = [
     ("float32", "16777217"),
     ("timestamp", '"2026-01-01T00:00:00.123456789"'),
     ("timestamp(UTC)", '"2026-01-01T00:00:00.1234567Z"'),
+    ("timestamp", '"2026-01-01T10:00:00+02:00"'),
     ("date", '"2026-01-01T10:00:00"'),
 ]
 KEPT = [
@@ -109,11 +111,15 @@ KEPT = [
     ("decimal(38,20)", "0.12345678901234567890", Decimal("0.12345678901234567890")),
     ("decimal(10,2)", "1.2300", Decimal("1.23")),
     ("decimal(10,2)", "1e3", Decimal(1000)),
+    ("decimal(38,19)", "1e16", Decimal("1e16")),
     ("int64", "5.0", 5),
     ("int64", "9223372036854775807", 9223372036854775807),
     ("float64", "0.30000000000000004", 0.30000000000000004),
     ("float64", "9007199254740992", 9007199254740992.0),
     ("float64", "1E-7", 1e-7),
+    ("timestamp", '"2026-01-01T10:00:00Z"', datetime(2026, 1, 1, 10)),  # noqa: DTZ001 - a timestamp without zone
+    ("timestamp", '"2026-01-01T10:00:00.120000000"', datetime(2026, 1, 1, 10, 0, 0, 120_000)),  # noqa: DTZ001
+    ("timestamp(UTC)", '"2026-01-01T10:00:00+02:00"', datetime(2026, 1, 1, 8, tzinfo=UTC)),
     ("float32", "0.1", duckdb.sql("select 0.1::float").fetchall()[0][0]),
 ]
 

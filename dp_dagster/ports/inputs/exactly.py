@@ -110,8 +110,7 @@ class _Writing:
             misfits = self._misfits(types, kinds)
             others = {one.column for one in misfits if one.is_changed and not self._is_declared(one.column)}
             if not others:
-                declared = {name: kind for name, kind in kinds.items() if self._is_declared(name)}
-                return self._judge([one for one in misfits if one.column in declared], types, declared)
+                return self._judge(misfits, types, kinds)
             # Nobody has said what they are, so they are what holds them.
             types |= {name: otherwise.pop(name, "VARCHAR") for name in others}
 
@@ -176,17 +175,25 @@ class _Writing:
     def _judge(
         self, misfits: Sequence[_Misfit], types: Mapping[str, str], kinds: Mapping[str, str]
     ) -> tuple[Rejected, ...]:
-        changed = [one for one in misfits if one.is_changed]
+        declared = [one for one in misfits if self._is_declared(one.column)]
+        changed = [one for one in declared if one.is_changed]
         if changed and not self.reading.sets_aside:
             raise InputError(
                 f"{self.reading.where}{self._said(changed)}; declare a type that holds it, in "
                 "the contract or under types (text holds all), or set on_schema_change: quarantine to set such rows "
                 "aside"
             )
-        if misfits and self.reading.sets_aside:
-            return self._write_what_fits(misfits, types, kinds)
-        # What is no value of its type at all: DuckDB says where it stands.
-        self._write(self.connection.sql(self.reading.select(types)))
+        if declared and self.reading.sets_aside:
+            fit = {name: kind for name, kind in kinds.items() if self._is_declared(name)}
+            return self._write_what_fits(declared, types, fit)
+        # What is no value of its type at all is left to DuckDB, which knows more forms, or says where it stands. All
+        # else is cast from text as it was compared: read as a type, a number of JSON would be a float on the way.
+        unfit = {one.column for one in misfits}
+        fit = {name: kind for name, kind in kinds.items() if name not in unfit}
+        text = self._as_text(types, fit)
+        self._write(
+            self.connection.sql(f"select {_casts(self.connection.sql(text).columns, fit)} from ({text})")
+        )
         return ()
 
     def _said(self, misfits: Sequence[_Misfit]) -> str:
@@ -241,10 +248,7 @@ class _Writing:
                 Rejected(", ".join(f"type:{name}" for name in reasons), "; ".join(reasons.values()), str(row))
             )
         columns = self.connection.sql("select * from __dp_read").columns
-        casts = ", ".join(
-            f"{quote(name)}::{kinds[name]} as {quote(name)}" if name in kinds else quote(name)
-            for name in columns
-        )
+        casts = _casts(columns, kinds)
         self._write(
             self.connection.sql(
                 f"select {casts} from __dp_read where rowid not in (select number from __dp_unfit) order by rowid"
@@ -257,6 +261,14 @@ class _Writing:
         from dp_dagster.engines.duckdb import write_rows
 
         write_rows(relation, self.destination, self.reading.what)
+
+
+def _casts(names: Sequence[str], kinds: Mapping[str, str]) -> str:
+    from dp_dagster.engines.duckdb import quote
+
+    return ", ".join(
+        f"{quote(name)}::{kinds[name]} as {quote(name)}" if name in kinds else quote(name) for name in names
+    )
 
 
 def _is_judged(kind: str) -> bool:
@@ -273,14 +285,21 @@ def _suspect(column: str, kind: str) -> str:
     """The condition that a text may not be had as the type without being changed. Never misses one; may ask in vain."""
     cast = f"try_cast({column} as {kind})"
     if kind in _MOMENTS:
-        kept = _MOMENTS[kind]
-        more = f"regexp_matches({column}, '\\.[0-9]{{{kept}}}[0-9]*[1-9]')"
-        sure = f"not {more}" if kept < 6 else f"(length({column}) <= 26 or not {more})"
+        sure = f"(length({column}) <= 10 or not ({_lost(column, kind)}))"
     elif kind == "DATE":
         sure = f"{cast}::varchar = {column}"
     else:
         sure = f"({cast}::varchar = {column} or regexp_full_match({column}, '{_sure_pattern(kind)}'))"
     return f"({column} is not null and ({cast} is null or not {sure}))"
+
+
+def _lost(column: str, kind: str) -> str:
+    """The condition that a moment has digits of a second, or a zone, that its type does not keep."""
+    digits = f"regexp_matches({column}, '\\.[0-9]{{{_MOMENTS[kind]}}}[0-9]*[1-9]')"
+    if kind == "TIMESTAMP WITH TIME ZONE":
+        return digits
+    # DuckDB leaves the offset out, and the moment becomes another one.
+    return f"{digits} or regexp_matches({column}, ':[0-9.]+ *[+-][0-9:]*[1-9]')"
 
 
 def _sure_pattern(kind: str) -> str:
@@ -304,7 +323,7 @@ def _kept(column: str, kind: str) -> str:
 def _is_same(column: str, kind: str) -> str:
     """Whether what is kept is the same; null where numbers are to be compared."""
     if kind in _MOMENTS:
-        # Suspected for digits that are not kept, or because it is none at all.
+        # Suspected for what is not kept, or because it is none at all.
         return "false"
     if kind == "DATE":
         date = f"try_cast({column} as date)"

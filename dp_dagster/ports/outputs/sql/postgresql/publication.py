@@ -13,12 +13,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors
-from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
+from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from dp_dagster.errors import AuthorError, LockedError, StoreError
 from dp_dagster.ports.outputs.sql.guard import own_prefix
 from dp_dagster.ports.outputs.sql.loading import batches
 from dp_dagster.ports.outputs.sql.postgresql import catalog, generations
+from dp_dagster.ports.outputs.sql.postgresql.privileges import Privileges
 from dp_dagster.ports.outputs.sql.postgresql.view import Privilege, ViewWriter, postgres_type
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class _Publisher:
         self.place = publication.place
         self.guard = publication.guard
         self.shown = shown
+        self.privileges = Privileges(server, publication.place, shown)
         self.prefix = own_prefix(publication.snapshot.columns)
         self.columns = [(one.name, postgres_type(one.column.type)) for one in self.guard.stored]
 
@@ -140,7 +142,9 @@ class _Publisher:
                 parent, generation = self._load()
             query_hash, definition_hash = self._view(parent)
             self._comments()
-            privileges = self._privileges()
+            privileges = self.privileges.settle(
+                self.publication.privileges, {column.name for column in self.guard.columns}
+            )
             now = catalog.Shown(
                 port=self.publication.port,
                 parent=parent,
@@ -274,7 +278,7 @@ class _Publisher:
             self.server.execute("rollback to savepoint same_columns")
         else:
             return
-        kept = self._by_hand()
+        kept = self.privileges.by_hand()
         try:
             self.server.execute(SQL("drop view {}").format(self.place.identifier))
         except errors.DependentObjectsStillExist as error:
@@ -287,7 +291,7 @@ class _Publisher:
         for privilege in kept:
             columns = tuple(name for name in privilege.columns if name in names)
             if columns or not privilege.columns:
-                self._grant(Privilege(privilege.grantee, columns))
+                self.privileges.grant(Privilege(privilege.grantee, columns))
 
     @contextmanager
     def _short_locks(self) -> Iterator[None]:
@@ -324,94 +328,6 @@ class _Publisher:
                     Identifier(self.place.schema, self.place.view, column.name), Literal(description or None)
                 )
             )
-
-    # -- privileges -----------------------------------------------------------------------------------------------
-
-    def _privileges(self) -> list[Any]:
-        """Grant what is wanted, and take back what was granted here and is wanted no more. Others' grants stay."""
-        if self.publication.privileges is None:
-            wanted: list[Privilege] = []
-        else:
-            there = {
-                row[0]
-                for row in self.server.execute(
-                    "select rolname from pg_roles where rolname = any(%s)",
-                    ([one.grantee for one in self.publication.privileges],),
-                )
-            }
-            wanted = sorted(
-                one for one in self.publication.privileges if not one.grantee or one.grantee in there
-            )
-        before = [
-            Privilege(name, tuple(columns)) for name, columns in (self.shown.privileges if self.shown else [])
-        ]
-        names = {column.name for column in self.guard.columns}
-        for privilege in before:
-            if privilege not in wanted and set(privilege.columns) <= names:
-                self._revoke(privilege)
-        for privilege in wanted:
-            self._grant(privilege)
-            self.server.execute(
-                SQL("grant usage on schema {} to {}").format(
-                    Identifier(self.place.schema), _role(privilege.grantee)
-                )
-            )
-        return [[one.grantee, list(one.columns)] for one in wanted]
-
-    def _grant(self, privilege: Privilege) -> None:
-        self.server.execute(
-            SQL("grant select {} on {} to {}").format(
-                _columns(privilege), self.place.identifier, _role(privilege.grantee)
-            )
-        )
-
-    def _revoke(self, privilege: Privilege) -> None:
-        is_there = not privilege.grantee or _is_role(self.server, privilege.grantee)
-        if is_there:
-            self.server.execute(
-                SQL("revoke select {} on {} from {}").format(
-                    _columns(privilege), self.place.identifier, _role(privilege.grantee)
-                )
-            )
-
-    def _by_hand(self) -> list[Privilege]:
-        """What somebody granted on the view beside what was granted here."""
-        rows = self.server.execute(
-            "select coalesce(r.rolname, ''), null from pg_class c join pg_namespace n on n.oid = c.relnamespace, "
-            "aclexplode(c.relacl) a left join pg_roles r on r.oid = a.grantee "
-            "where n.nspname = %(schema)s and c.relname = %(view)s and a.privilege_type = 'SELECT' "
-            "and a.grantee <> c.relowner "
-            "union all select coalesce(r.rolname, ''), t.attname from pg_class c "
-            "join pg_namespace n on n.oid = c.relnamespace join pg_attribute t on t.attrelid = c.oid, "
-            "aclexplode(t.attacl) a left join pg_roles r on r.oid = a.grantee "
-            "where n.nspname = %(schema)s and c.relname = %(view)s and a.privilege_type = 'SELECT'",
-            {"schema": self.place.schema, "view": self.place.view},  # type: ignore[arg-type]
-        ).fetchall()
-        ours = {(name, tuple(columns)) for name, columns in (self.shown.privileges if self.shown else [])}
-        found: dict[str, set[str]] = {}
-        whole = set()
-        for name, column in rows:
-            if column is None:
-                whole.add(name)
-            else:
-                found.setdefault(name, set()).add(column)
-        made = [Privilege(name) for name in whole]
-        made += [Privilege(name, tuple(sorted(columns))) for name, columns in found.items()]
-        return [one for one in made if (one.grantee, one.columns) not in ours]
-
-
-def _is_role(server: Server, name: str) -> bool:
-    return server.execute("select from pg_roles where rolname = %s", (name,)).fetchone() is not None
-
-
-def _columns(privilege: Privilege) -> Composable:
-    if not privilege.columns:
-        return SQL("")
-    return SQL("({})").format(SQL(", ").join(map(Identifier, privilege.columns)))
-
-
-def _role(name: str) -> Composable:
-    return Identifier(name) if name else SQL("public")
 
 
 def _csv(batch: Any) -> bytes:

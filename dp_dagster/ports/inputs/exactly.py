@@ -163,7 +163,7 @@ class _Writing:
         misfits = []
         while batch := rows.fetchmany(10_000):
             for name, text, kept, is_same, count in batch:
-                if not (_is_equal(text, kept) if is_same is None else is_same):
+                if not (_is_equal(text, kept, kinds[name]) if is_same is None else is_same):
                     misfits.append(_Misfit(name, text, kinds[name], count, kept is not None))
             if len(misfits) > MOST_UNFIT:
                 raise InputError(
@@ -331,14 +331,17 @@ def _is_same(column: str, kind: str) -> str:
     return "null::boolean"
 
 
-def _is_equal(text: str, kept: str | None) -> bool:
+def _is_equal(text: str, kept: str | None, kind: str) -> bool:
     if kept is None:
         return False
     try:
         given, stored = Decimal(text.strip()), Decimal(kept)
     except InvalidOperation:
         return False
-    return given == stored or (given.is_nan() and stored.is_nan())
+    if given == stored or (given.is_nan() and stored.is_nan()):
+        return True
+    # Many programs write a double with all the digits that any can need (%.17g), more than tell this one from others.
+    return kind == "DOUBLE" and stored.is_finite() and given == Decimal(f"{float(kept):.17g}")
 
 
 def _canonical(kind: str) -> str:

@@ -186,7 +186,7 @@ def _stored_rows(layout: Layout) -> str:
         parts.insert(0, f"{FILES_ROW_NUMBER} as {ROW_NUMBER}")
     if layout.texts:
         text = row_text([(name, parse_type(kind)) for name, kind in layout.columns])
-        parts.append(f"encode({text}) as {TEXT}")
+        parts.append(f"encode(',' || {text}) as {TEXT}")
     # Columns of the files may be called c0, too; from outside only the stored ones can be meant.
     stored = f"select * from (select {', '.join(parts)} from {layout.files_table()})"
     if layout.key and not layout.sorted_by_key:

@@ -188,7 +188,7 @@ class Exports:
             job.stop()
 
     def _digest(self, version: PublishedVersion, plan: PagePlan) -> str:
-        query = replace(plan.query, positions=False, encoded=False, texts=False)
+        query = replace(plan.query, positions=False, encoded=False, texts=False, joined=False)
         text = repr((version.version, plan.source.layout.digest, plan.view.fingerprint, query, self._salt))
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dp_dagster.storage import Snapshot
 
 # Raise it when a file of an older layout must not be read any more: the name of the file changes with it.
-LAYOUT = 3
+LAYOUT = 4
 ROWS = "rows"
 """The part of the file with the rows."""
 INDEX = "index "
@@ -28,7 +28,7 @@ INDEXED_ROW = "r"
 ROW_NUMBER = "n"
 """Of datasets without key: the row's place among the version's files, by which rows are then told apart."""
 TEXT = "j"
-"""Of layouts with texts: the row as a JSON object, as bytes."""
+"""Of layouts with texts: a comma and the row as a JSON object, as bytes."""
 FILES_ROW_NUMBER = '"row number of dp_dagster"'
 """The same in :meth:`Layout.files_table`, quoted."""
 

@@ -177,12 +177,13 @@ class PagePlan:
             numbers.reverse()
         texts: list[bytes] = []
         rows: list[Row] = []
-        if shape.texts:
-            texts = store.texts(numbers)
+        joined: bytes = b""
+        if not shape.texts:
+            rows, texts, joined = self._shaped(shape.reading.rows(store.values(numbers, shape.stored)))
+        elif query.joined:
+            joined = store.joined_texts(numbers)
         else:
-            rows = shape.reading.rows(store.values(numbers, shape.stored))
-            if query.texts:
-                texts, rows = json_texts(query.columns, rows), []
+            texts = store.texts(numbers)
         ends = [numbers[0], numbers[-1]] if numbers else []
         marked = [Position(key) for key in store.keys(numbers if query.positions else ends)]
         return Page(
@@ -193,7 +194,16 @@ class PagePlan:
             has_more=has_more,
             positions=tuple(marked) if query.positions else (),
             texts=texts,
+            joined=joined,
+            count=len(numbers),
         )
+
+    def _shaped(self, rows: list[Row]) -> tuple[list[Row], list[bytes], bytes]:
+        """Rows in the form that the query asks for: values, texts, or texts that are joined."""
+        if not self.query.texts and not self.query.joined:
+            return rows, [], b""
+        texts = json_texts(self.query.columns, rows)
+        return ([], [], b",".join(texts)) if self.query.joined else ([], texts, b"")
 
     # -- from the published files ------------------------------------------------------------------------------
 
@@ -225,12 +235,11 @@ class PagePlan:
         if self.backward:
             stored.reverse()
         places = shape.places
-        texts: list[bytes] = []
         width = len(query.columns)
         exact = len(shape.selected) == width and not shape.has_number
-        rows = shape.reading.rows(stored if exact else [row[:width] for row in stored])
-        if query.texts:
-            texts, rows = json_texts(query.columns, rows), []
+        rows, texts, joined = self._shaped(
+            shape.reading.rows(stored if exact else [row[:width] for row in stored])
+        )
         return Page(
             columns=query.columns,
             rows=rows,
@@ -239,6 +248,8 @@ class PagePlan:
             has_more=has_more,
             positions=tuple(_position(row, places) for row in stored) if query.positions else (),
             texts=texts,
+            joined=joined,
+            count=len(stored),
         )
 
     @property
@@ -294,7 +305,8 @@ def plan_page(
         UsageError: the query asks for what cannot be.
     """
     # By identity, which costs nothing. The shape keeps its view alive, so nobody else can have its id.
-    name = (id(view), query.columns, query.sort, query.encoded, query.texts)
+    as_texts = query.texts or query.joined
+    name = (id(view), query.columns, query.sort, query.encoded, as_texts)
     shape = None if shapes is None else shapes.get(name)
     if shape is None or shape.view is not view:
         shape = page_shape(source, view, query)
@@ -328,12 +340,12 @@ def page_shape(source: Source, view: DatasetView, query: Query) -> PageShape:
         source=source,
         view=view,
         columns=query.columns,
-        reading=reading_of(source, view, query.columns, encoded=query.encoded or query.texts),
+        reading=reading_of(source, view, query.columns, encoded=query.encoded or query.texts or query.joined),
         order=order,
         selected=selected,
         places=places,
         cheap=tuple(name for name, _ in order) == natural and len({down for _, down in order}) == 1,
-        texts=query.texts and has_texts(source, view, query.columns),
+        texts=(query.texts or query.joined) and has_texts(source, view, query.columns),
     )
 
 

@@ -51,8 +51,9 @@ class Query:
         backward: Take the last rows instead of the first, also without ``before``.
         positions: Give the position of every row.
         encoded: Give values as JSON has them (:mod:`dp_dagster.ports.values` makes the same of Python values).
-        texts: Give each row as the text of a JSON object, in :attr:`Page.texts`, and no values: the quickest way to
-            a page of JSON.
+        texts: Give each row as the text of a JSON object, in :attr:`Page.texts`, and no values.
+        joined: Give all of these texts as one, with commas between them, in :attr:`Page.joined`, and nothing else: the
+            quickest way to a page of JSON.
     """
 
     columns: tuple[str, ...]
@@ -65,6 +66,7 @@ class Query:
     positions: bool = False
     encoded: bool = False
     texts: bool = False
+    joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class Page:
         has_more: Whether there are more rows in the direction that was asked for.
         positions: Of every row, where the query asked for them.
         texts: Every row as a JSON object in UTF-8, where the query asked for them; ``rows`` is empty then.
+        joined: All of these objects with commas between them, where the query asked for that; ``texts`` is empty then.
+        count: How many rows there are, in whichever form.
     """
 
     columns: tuple[str, ...]
@@ -88,6 +92,8 @@ class Page:
     has_more: bool
     positions: tuple[Position, ...] = ()
     texts: list[bytes] = field(default_factory=list)
+    joined: bytes = b""
+    count: int = 0
 
 
 class Pieces(Protocol):

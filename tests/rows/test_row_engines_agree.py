@@ -316,6 +316,10 @@ def test_rows_as_texts(rows: Rows) -> None:
             assert not page.rows
             assert same([orjson.loads(text) for text in page.texts], objects)
             assert replace(page, texts=[]) == replace(encoded, rows=[])
+            joined = found.page(view, replace(query, joined=True))
+            assert same(orjson.loads(b"[%b]" % joined.joined), objects)
+            assert replace(joined, joined=b"") == replace(page, texts=[])
+            assert joined.count == len(objects) == 7
             if rows.stored.key:
                 keys = rows.stored.page(view, replace(query, columns=rows.stored.key)).rows
                 texts = [asyncio.run(found.fetch_text(view, key, names)) for key in keys]

@@ -128,6 +128,7 @@ def test_no_rows(tmp_path: Path) -> None:
     with published(tmp_path, [table([])], TYPES, ("first", "second"), indexes=(("more",),)) as made:
         view = made.view()
         assert made.stored.page(view, Query(made.names)).rows == []
+        assert made.stored.page(view, Query(made.names, joined=True)).joined == b""
         assert made.stored.lookup(view, ("a", 1), made.names) is None
         assert made.stored.lookup_many(view, ("more",), [(1,)], made.names) == {}
         assert made.stored.store is not None

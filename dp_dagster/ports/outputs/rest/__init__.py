@@ -1,8 +1,9 @@
 """REST_API output port: a dataset's rows over HTTP.
 
 One module a concern, in the order in which a request meets them: ``application`` (addresses), ``asking`` (the query),
-``negotiation`` (the form of the answer), ``ranges`` (parts of files), ``answers`` (what goes out); ``document`` and
-``page`` tell programs and people about the port. This module is light; the web's libraries wait for ``application``.
+``negotiation`` (the form of the answer), ``prepared`` (what all requests share), ``bulk`` (exports and files),
+``ranges`` (parts of files), ``answers`` (what goes out); ``document`` and ``page`` tell programs and people about the
+port. This module is light; the web's libraries wait for ``application``.
 """
 
 from __future__ import annotations

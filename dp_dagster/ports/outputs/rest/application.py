@@ -6,47 +6,46 @@ The way to one row is kept short: what depends on the version and the view alone
 from __future__ import annotations
 
 import logging
-import os
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import orjson
 
-from dp_dagster.errors import DataProductError, OperatorError, QueryLimitError, VersionGoneError
+from dp_dagster.errors import DataProductError, OperatorError, VersionGoneError
 from dp_dagster.ports.cursors import Cursor, Cursors, InvalidCursorError
-from dp_dagster.ports.outputs.rest.answers import (
-    Answer,
-    FilePart,
-    Headers,
-    Stream,
-    Whole,
-    problem_answer,
-)
+from dp_dagster.ports.outputs.rest.answers import Answer, Whole, problem_answer
 from dp_dagster.ports.outputs.rest.asking import (
     Parameters,
-    Readable,
     decoded,
     moment_or_version,
     page_limit,
     read_parameters,
 )
+from dp_dagster.ports.outputs.rest.bulk import Bulk
 from dp_dagster.ports.outputs.rest.document import openapi_document
-from dp_dagster.ports.outputs.rest.negotiation import FORMS, Form, negotiated
+from dp_dagster.ports.outputs.rest.negotiation import negotiated
 from dp_dagster.ports.outputs.rest.page import documentation_page
-from dp_dagster.ports.outputs.rest.ranges import wanted_part
+from dp_dagster.ports.outputs.rest.prepared import (
+    JSON,
+    VARY,
+    Prepared,
+    file_headers,
+    header,
+    headers_of,
+    not_modified,
+    published_at,
+    tag_of,
+)
 from dp_dagster.ports.problems import Problem, RequestError, problem_of
 from dp_dagster.ports.served import EXCHANGE, REQUEST_ID
-from dp_dagster.ports.values import row_encoder
 from dp_dagster.predicates.model import EVERYTHING, columns_of
 from dp_dagster.rows.query import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from dp_dagster.access.view import DatasetView
-    from dp_dagster.contracts.model import Column
     from dp_dagster.ports.outputs.rest.answers import Send
     from dp_dagster.ports.outputs.rest.description import PortDescription
     from dp_dagster.ports.served import Exchange, PortHost
@@ -55,11 +54,6 @@ if TYPE_CHECKING:
     Scope = dict[str, Any]
 
 _LOG = logging.getLogger(__name__)
-_JSON = (b"content-type", b"application/json")
-# The same address shows another version tomorrow, and another consumer something else.
-_VARY = (b"vary", b"Accept, Authorization, X-API-Key")
-_PRIVATE: Headers = ((b"cache-control", b"private, no-cache"), _VARY)
-_RANGES = (b"accept-ranges", b"bytes")
 _METHODS = "GET, HEAD, OPTIONS"
 _COUNT_OPTIONS = ("as_of",)
 _ROW_OPTIONS = ("fields", "as_of", "format")
@@ -71,45 +65,6 @@ _PAGE_POLICY = (
     b"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
     b"frame-ancestors 'none'"
 )
-
-
-@dataclass
-class _Prepared:
-    """What is the same for every request of one view for one version."""
-
-    version: ServedVersion
-    view: DatasetView
-    fingerprint: str
-    readable: Readable
-    names: tuple[str, ...]
-    encode: Callable[[tuple[Any, ...]], dict[str, Any]]
-    tag: str
-    row_headers: Headers
-    head: bytes
-
-    @classmethod
-    def of(cls, version: ServedVersion, view: DatasetView) -> _Prepared:
-        columns = {column.name: column for column in version.columns}
-        seen: dict[str, Column] = {name: columns[name] for name in view.columns if name in columns}
-        readable = Readable(seen, view.clear & seen.keys())
-        fingerprint = view.fingerprint
-        tag = f"{version.version}-{fingerprint}"
-        return cls(
-            version,
-            view,
-            fingerprint,
-            readable,
-            tuple(seen),
-            row_encoder(tuple(seen.values()), view.masks),
-            tag,
-            (
-                _JSON,
-                (b"etag", f'W/"{tag}"'.encode()),
-                (b"dataset-version", str(version.version).encode()),
-                *_PRIVATE,
-            ),
-            orjson.dumps({"version": version.version, "published_at": _written(version)})[:-1],
-        )
 
 
 class RestApplication:
@@ -128,7 +83,7 @@ class RestApplication:
         self._mounted = quote(described.path).encode()
         # What is said of the port may change while its version stays.
         self._about = zlib.crc32(repr(described).encode())
-        self._prepared: dict[int, tuple[ServedVersion, dict[int, _Prepared]]] = {}
+        self._prepared: dict[int, tuple[ServedVersion, dict[int, Prepared]]] = {}
 
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
         """Answer one request."""
@@ -140,7 +95,7 @@ class RestApplication:
         except DataProductError as error:
             if isinstance(error, OperatorError):
                 _LOG.warning("%s: %s", self._port.path, error)
-            answer = problem_answer(problem_of(error), (_VARY,), scope.get(REQUEST_ID))
+            answer = problem_answer(problem_of(error), (VARY,), scope.get(REQUEST_ID))
         await answer.send(send, only_head=method == "HEAD")
 
     async def _answer(self, scope: Scope, method: str) -> Answer:
@@ -171,7 +126,7 @@ class RestApplication:
 
     # -- which version -------------------------------------------------------------------------------------
 
-    def _prepare(self, version: ServedVersion, view: DatasetView) -> _Prepared:
+    def _prepare(self, version: ServedVersion, view: DatasetView) -> Prepared:
         # By identity, which costs nothing; the entry holds both, so no other object can take their places. Few
         # versions are held: what is old shall go.
         held = self._prepared.get(id(version))
@@ -183,7 +138,7 @@ class RestApplication:
         if found is None:
             if len(held[1]) >= _MOST_PREPARED:
                 held[1].clear()
-            found = held[1][id(view)] = _Prepared.of(version, view)
+            found = held[1][id(view)] = Prepared.of(version, view)
         return found
 
     def _version(self, options: Mapping[str, str], cursor: Cursor | None = None) -> ServedVersion:
@@ -217,13 +172,13 @@ class RestApplication:
             options = parameters.options
         else:
             options = {}
-        negotiated(options.get("format"), _header(scope, b"accept"), ("json",))
+        negotiated(options.get("format"), header(scope, b"accept"), ("json",))
         prepared = self._prepare(self._version(options), exchange.view)
         version, key_columns = prepared.version, prepared.version.key
         exchange.version = version.version
         if len(segments) != len(key_columns):
             raise self._no_such_address(key_columns)
-        if _not_modified(scope, prepared.tag):
+        if not_modified(scope, prepared.tag):
             return Whole(304, prepared.row_headers[1:], b"")
         names = prepared.readable.selection(options.get("fields")) if options else prepared.names
         readable = prepared.readable
@@ -254,25 +209,25 @@ class RestApplication:
 
     async def _count(self, scope: Scope, exchange: Exchange) -> Answer:
         parameters = read_parameters(scope["query_string"], _COUNT_OPTIONS)
-        negotiated(None, _header(scope, b"accept"), ("json",))
+        negotiated(None, header(scope, b"accept"), ("json",))
         prepared = self._prepare(self._version(parameters.options), exchange.view)
         exchange.version = prepared.version.version
         where = prepared.readable.where(parameters.filters)
-        tag = _tag(prepared, "count", scope)
-        headers = _headers(prepared, tag)
-        if _not_modified(scope, tag):
+        tag = tag_of(prepared, "count", scope)
+        headers = headers_of(prepared, tag)
+        if not_modified(scope, tag):
             return Whole(304, headers, b"")
         exchange.columns = tuple(columns_of(where))
         count = await prepared.version.fetch_count(exchange.view, where)
-        body = {"count": count, "version": prepared.version.version, "published_at": _published_at(prepared)}
-        return Whole(200, (_JSON, *headers), orjson.dumps(body))
+        body = {"count": count, "version": prepared.version.version, "published_at": published_at(prepared)}
+        return Whole(200, (JSON, *headers), orjson.dumps(body))
 
     # -- many rows -----------------------------------------------------------------------------------------
 
     async def _collection(self, scope: Scope, exchange: Exchange) -> Answer:
         parameters = read_parameters(scope["query_string"])
         options = parameters.options
-        form = negotiated(options.get("format"), _header(scope, b"accept"))
+        form = negotiated(options.get("format"), header(scope, b"accept"))
         cursor = self._cursor(parameters, exchange.view)
         prepared = self._prepare(self._version(options, cursor), exchange.view)
         exchange.version = prepared.version.version
@@ -289,23 +244,24 @@ class RestApplication:
             limit=limit,
             after=cursor.position if cursor and not cursor.backward else None,
             before=cursor.position if cursor and cursor.backward else None,
-            texts=form.name == "json",
+            joined=form.name == "json",
         )
         asked = {*columns_of(query.where), *(one.column for one in query.sort)} - set(query.columns)
         exchange.columns = (*query.columns, *sorted(asked))
+        bulk = Bulk(self._port, scope, exchange, prepared)
         if form.name == "parquet" and self._is_whole_file(prepared, query):
-            return self._file(scope, exchange, prepared, 0)
-        tag = _tag(prepared, form.name, scope)
+            return bulk.published_file(0)
+        tag = tag_of(prepared, form.name, scope)
         is_file = form.name == "parquet" and limit is None
-        headers = (_file_headers if is_file else _headers)(prepared, tag)
-        if _not_modified(scope, tag):
+        headers = (file_headers if is_file else headers_of)(prepared, tag)
+        if not_modified(scope, tag):
             return Whole(304, headers, b"")
         if limit is None:
-            if is_file and (scope["method"] == "HEAD" or _header(scope, b"range")):
-                return await self._export_file(scope, exchange, prepared, query, tag)
-            return await self._export(exchange, prepared, query, form, headers)
+            if is_file and (scope["method"] == "HEAD" or header(scope, b"range")):
+                return await bulk.export_file(query, tag)
+            return await bulk.export(query, form, headers)
         page = await prepared.version.fetch_page(exchange.view, query)
-        exchange.rows = len(page.texts if query.texts else page.rows)
+        exchange.rows = page.count
         links = self._links(parameters, prepared, page, cursor)
         if links:
             headers = (
@@ -313,10 +269,10 @@ class RestApplication:
                 (b"link", ", ".join(f'<{url}>; rel="{name}"' for name, url in links.items()).encode()),
             )
         if form.name != "json":
-            return await self._export(exchange, prepared, query, form, headers, rows=len(page.rows))
+            return await bulk.export(query, form, headers, rows=page.count)
         beside = orjson.dumps({"next": links.get("next"), "previous": links.get("prev")})
-        body = b'%b,"data":[%b],"links":%b}' % (prepared.head, b",".join(page.texts), beside)
-        return Whole(200, (_JSON, *headers), body)
+        body = b'%b,"data":[%b],"links":%b}' % (prepared.head, page.joined, beside)
+        return Whole(200, (JSON, *headers), body)
 
     def _binding(self, parameters: Parameters, view: DatasetView) -> bytes:
         return repr((self._port.path, view.fingerprint, parameters.binding)).encode()
@@ -334,7 +290,7 @@ class RestApplication:
             raise RequestError(Problem(400, "invalid-cursor", str(error), "cursor", text)) from None
 
     def _links(
-        self, parameters: Parameters, prepared: _Prepared, page: Page, cursor: Cursor | None
+        self, parameters: Parameters, prepared: Prepared, page: Page, cursor: Cursor | None
     ) -> dict[str, str]:
         """Addresses of the pages beside this one."""
         if page.first is None or page.last is None:
@@ -354,72 +310,9 @@ class RestApplication:
             link("prev", page.first, back=True)
         return links
 
-    async def _export(
-        self,
-        exchange: Exchange,
-        prepared: _Prepared,
-        query: Query,
-        form: Form,
-        headers: Headers,
-        *,
-        rows: int | None = None,
-    ) -> Answer:
-        version = prepared.version
-        if self._port.largest is not None:
-            await self._check_size(self._port.largest, exchange, prepared, query, form)
-        chunks = version.export(exchange.view, query, form.name)
-        # What is wrong with the query shows before the first byte, while there is still a status to choose.
-        first, last = await anext(chunks, b""), b""
-        given = len(first)
-        if form.name == "json":
-            first = prepared.head + b',"data":' + first
-            last = b',"links":{"next":null,"previous":null}}'
-        if rows is not None:
-            chunks.rows = rows
-        elif chunks.rows is None:
-            chunks.rows = await _number(prepared, query)
-        headers = (*self._kind(form, version), *headers)
-        if chunks.size is not None:
-            size = chunks.size - given + len(first) + len(last)
-            headers = (*headers, (b"content-length", str(size).encode()))
-
-        def ended() -> None:
-            exchange.rows = chunks.rows or 0
-
-        return Stream(headers, chunks, first, last, ended)
-
-    async def _check_size(
-        self, largest: int, exchange: Exchange, prepared: _Prepared, query: Query, form: Form
-    ) -> None:
-        """Make the answer to its end before its first byte goes out: one that is too large is refused in words."""
-        descriptor = await prepared.version.export_file(exchange.view, query, form.name)
-        try:
-            size = os.fstat(descriptor).st_size
-        finally:
-            os.close(descriptor)
-        if size > largest:
-            raise QueryLimitError(
-                f"the answer is larger than {largest:,} bytes; filter, or select fewer columns"
-            )
-
-    async def _export_file(
-        self, scope: Scope, exchange: Exchange, prepared: _Prepared, query: Query, tag: str
-    ) -> Answer:
-        """Parquet whose length or parts are asked for: readers look at a file's end before they read the rest."""
-        rows = await _number(prepared, query)
-        descriptor = await prepared.version.export_file(exchange.view, query, "parquet")
-        kind = self._kind(FORMS["parquet"], prepared.version)
-        headers = (*kind, *_file_headers(prepared, tag))
-        return _part(scope, exchange, descriptor, headers, tag=tag, rows=rows)
-
-    def _kind(self, form: Form, version: ServedVersion) -> Headers:
-        name = f"{self._port.dataset}-v{version.version}.{_ENDINGS[form.name]}"
-        disposition = (b"content-disposition", f'inline; filename="{name}"'.encode())
-        return (b"content-type", form.content_type), disposition
-
     # -- files ---------------------------------------------------------------------------------------------
 
-    def _is_whole_file(self, prepared: _Prepared, query: Query) -> bool:
+    def _is_whole_file(self, prepared: Prepared, query: Query) -> bool:
         """Whether a published file is the answer as it is."""
         return (
             query.limit is None
@@ -444,8 +337,8 @@ class RestApplication:
             raise RequestError(Problem(403, "files-denied", detail, "path", fix=fix))
         files = prepared.version.published_files()
         if not segments:
-            negotiated(None, _header(scope, b"accept"), ("json",))
-            tag = _tag(prepared, "files", scope)
+            negotiated(None, header(scope, b"accept"), ("json",))
+            tag = tag_of(prepared, "files", scope)
             as_of = prepared.version.version
             listed = [
                 {
@@ -454,41 +347,24 @@ class RestApplication:
                 }
                 for number, file in enumerate(files)
             ]
-            body = {"version": as_of, "published_at": _published_at(prepared), "files": listed}
-            return Whole(200, (_JSON, *_headers(prepared, tag)), orjson.dumps(body))
+            body = {"version": as_of, "published_at": published_at(prepared), "files": listed}
+            return Whole(200, (JSON, *headers_of(prepared, tag)), orjson.dumps(body))
         name = decoded(segments[0], "the path")
         number = name.removesuffix(".parquet")
         if len(segments) > 1 or not name.endswith(".parquet") or number not in map(str, range(len(files))):
             fix = f"the files are {self._port.path}/files/0.parquet to {len(files) - 1}.parquet"
             raise RequestError(Problem(404, "no-such-file", "there is no such file", "path", name, fix))
         exchange.columns = prepared.names
-        return self._file(scope, exchange, prepared, int(number))
-
-    def _file(self, scope: Scope, exchange: Exchange, prepared: _Prepared, number: int) -> Answer:
-        version = prepared.version
-        tag = f"{prepared.tag}-file{number}"
-        headers = _file_headers(prepared, tag)
-        if _not_modified(scope, tag):
-            return Whole(304, headers, b"")
-        try:
-            descriptor = os.open(version.published_files()[number], os.O_RDONLY)
-        except FileNotFoundError:
-            detail = f"the files of version {version.version} are no longer kept"
-            raise RequestError(
-                Problem(410, "version-gone", detail, fix="ask for the newest version")
-            ) from None
-        kind = (b"content-type", FORMS["parquet"].content_type)
-        name = (b"content-disposition", f'inline; filename="{self._port.dataset}-{number}.parquet"'.encode())
-        return _part(scope, exchange, descriptor, (kind, name, *headers), tag=tag, rows=version.rows)
+        return Bulk(self._port, scope, exchange, prepared).published_file(int(number))
 
     # -- documents -----------------------------------------------------------------------------------------
 
     async def _described(self, scope: Scope, exchange: Exchange, name: bytes) -> Answer:
         prepared = self._prepare(self._host.newest(), exchange.view)
         exchange.version = prepared.version.version
-        tag = _tag(prepared, f"{name.decode()}-{self._about:08x}", scope)
-        headers = _headers(prepared, tag)
-        if _not_modified(scope, tag):
+        tag = tag_of(prepared, f"{name.decode()}-{self._about:08x}", scope)
+        headers = headers_of(prepared, tag)
+        if not_modified(scope, tag):
             return Whole(304, headers, b"")
         page = await prepared.version.fetch_page(exchange.view, Query(prepared.names, limit=1))
         exchange.rows, exchange.columns = len(page.rows), prepared.names
@@ -502,85 +378,11 @@ class RestApplication:
         return Whole(200, (*html, *headers), text.encode())
 
 
-_ENDINGS = {"json": "json", "ndjson": "ndjson", "csv": "csv", "arrow": "arrows", "parquet": "parquet"}
-
-
-async def _number(prepared: _Prepared, query: Query) -> int:
-    """How many rows a whole answer has."""
-    if query.where == EVERYTHING and prepared.view.rows == EVERYTHING:
-        return prepared.version.rows
-    return await prepared.version.fetch_count(prepared.view, query.where)
-
-
 def _other_method(method: str) -> Answer:
     if method == "OPTIONS":
-        return Whole(204, ((b"allow", _METHODS.encode()), _VARY), b"")
+        return Whole(204, ((b"allow", _METHODS.encode()), VARY), b"")
     detail = "what was published is read, and changed by publishing alone"
     allow = (("Allow", _METHODS),)
     raise RequestError(
         Problem(405, "method-not-allowed", detail, "method", method[:20], f"use {_METHODS}", headers=allow)
     )
-
-
-def _header(scope: Scope, wanted: bytes) -> str:
-    """A header's value; several of one name are one list."""
-    found = ""
-    for name, value in scope["headers"]:
-        if name == wanted:
-            found = f"{found}, {value.decode('latin-1')}" if found else value.decode("latin-1")
-    return found
-
-
-def _tag(prepared: _Prepared, form: str, scope: Scope) -> str:
-    return f"{prepared.tag}-{form}-{zlib.crc32(scope['query_string']):08x}"
-
-
-def _headers(prepared: _Prepared, tag: str) -> Headers:
-    return (
-        (b"etag", f'W/"{tag}"'.encode()),
-        (b"dataset-version", str(prepared.version.version).encode()),
-        *_PRIVATE,
-    )
-
-
-def _file_headers(prepared: _Prepared, tag: str) -> Headers:
-    """Of what has the same bytes each time, so that a reader may go on in the middle."""
-    return (b"etag", f'"{tag}"'.encode()), _RANGES, *_headers(prepared, tag)[1:]
-
-
-def _part(
-    scope: Scope, exchange: Exchange, descriptor: int, headers: Headers, *, tag: str, rows: int
-) -> FilePart:
-    """What a request wants of an open file with that many rows; a part of it counts as a part of them."""
-    try:
-        size = os.fstat(descriptor).st_size
-        wanted = _header(scope, b"range") if scope["method"] == "GET" else ""
-        part = wanted_part(wanted, _header(scope, b"if-range"), f'"{tag}"', size)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    start, end = part or (0, size)
-    exchange.rows = 0 if scope["method"] == "HEAD" else -(-rows * (end - start) // max(size, 1))
-    if part is None:
-        return FilePart(200, headers, descriptor, start, end)
-    content_range = (b"content-range", f"bytes {start}-{end - 1}/{size}".encode())
-    return FilePart(206, (*headers, content_range), descriptor, start, end)
-
-
-def _published_at(prepared: _Prepared) -> str:
-    return _written(prepared.version)
-
-
-def _written(version: ServedVersion) -> str:
-    return version.published_at.isoformat(timespec="microseconds")
-
-
-def _tags(header: str) -> set[str]:
-    """The entity tags of a list, weak ones like strong ones."""
-    return {part.strip().removeprefix("W/").strip('"') for part in header.split(",")} - {""}
-
-
-def _not_modified(scope: Scope, tag: str) -> bool:
-    """Whether who asks has the answer already. Known before anything is read: a version never changes."""
-    header = _header(scope, b"if-none-match")
-    return bool(header) and tag in _tags(header)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
@@ -13,12 +14,14 @@ from pyarrow import parquet
 from store_helpers import CONTRACT, verdict_on
 
 from dp_dagster.errors import ConflictError, PublicationRefusedError, StoreError, UsageError
+from dp_dagster.sla.kept import KnownArrivals
 from dp_dagster.storage import Candidate, Snapshot, Table
 from dp_dagster.storage.arrivals import first_arrivals
+from dp_dagster.storage.log import Log
 from dp_dagster.storage.partitions import read_set_aside, rows_set_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 MADE = "0123456789abcdef"
 
@@ -192,3 +195,36 @@ def test_commits_say_how_many_rows_of_the_newest_partitions_were_set_aside() -> 
     many = {f"20{year:02}-{month:02}": year for year in range(50) for month in range(1, 13)}
     kept = read_set_aside({"dp.rows_set_aside": rows_set_aside({}, None, many)})
     assert (len(kept), max(kept), kept["2049-12"]) == (32, "2049-12", 49)
+
+
+def test_arrivals_are_read_on_from_where_the_last_round_stopped(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    entries = Log.entries
+
+    def counted(log: Log, version: int) -> Iterator[dict[str, Any]]:
+        read.append(version)
+        return entries(log, version)
+
+    publish(table, {"2013-01": rows(1)}, whole=True)
+    for month in range(2, 9):
+        publish(table, {f"2013-{month:02}": rows(month), "2013-01": rows(month)})
+    monkeypatch.setattr(Log, "entries", counted)
+    since, known = datetime(2000, 1, 1, tzinfo=UTC), KnownArrivals()
+    assert [one.version for one in known.up_to(table, 7, since)] == list(range(7, -1, -1))
+    read.clear()
+    assert len(known.up_to(table, 7, since)) == 8
+    assert read == [], "nothing was published"
+    monkeypatch.setattr(Log, "entries", entries)
+    publish(table, {"2013-01": rows(9)})
+    monkeypatch.setattr(Log, "entries", counted)
+    found = known.up_to(table, 8, since)
+    assert [one.version for one in found] == list(range(8, -1, -1))
+    assert read == [8, 7], "the new one, and the one that is known"
+    # What is older than anybody asks for goes, and is read again where somebody does.
+    assert [one.version for one in known.up_to(table, 8, found[1].at)] == [8, 7]
+    assert len(known.up_to(table, 8, since)) == 9
+    read.clear()
+    assert [one.version for one in KnownArrivals().up_to(table, 8, found[1].at)] == [8, 7]
+    assert read == [8, 7, 6], "no further back than asked for"

@@ -23,6 +23,7 @@ from dp_dagster.sla.on_show import OfVersion
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from dp_dagster.descriptor.due import Due
     from dp_dagster.descriptor.objectives import Objective
     from dp_dagster.descriptor.partitions import Calendar
     from dp_dagster.resolve import ResolvedDataset, ResolvedOutput, ResolvedProduct
@@ -138,9 +139,15 @@ class Gatherer:
         self, facts: Facts, calendar: Calendar, port: ResolvedOutput, entry: PortEntry | None
     ) -> Facts:
         """With where the partitions stand: what is due, and by when what is missing must be there."""
-        there = read_told(entry.partitions, calendar) if entry is not None else ()
-        since = facts.watched_since
-        due = due_partitions(calendar, there, self._now, port.refresh, since)
+        there, since = entry.partitions if entry is not None else "", facts.watched_since
+
+        def compare() -> Due:
+            return due_partitions(calendar, read_told(there, calendar), self._now, port.refresh, since)
+
+        # Nothing of it changes until the next one is due: of hours, there are many.
+        due: Due = self._kept.get(
+            ("due", calendar, there, calendar.newest_due(self._now), port.refresh, since), compare
+        )
         late_at = partition_late_at(port.objectives, due, calendar, since)
         dates = [one.date for one in port.objectives if one.name == "general_availability"]  # type: ignore[attr-defined]
         first = min([*dates, *([late_at] if late_at is not None else [])], default=None)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev_server import ROOT, DevServer, free_port, published
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 sys.path.insert(0, str(ROOT / "tests"))
 import system_packages
@@ -53,6 +53,7 @@ class Picture:
         name: Of the file, without its ending.
         address: Path of the page.
         texts: What it shows once it is complete.
+        gone: What it shows until then.
         served: Whether ``dp serve`` answers it; Dagster's UI otherwise.
         click: A text to press on first.
         height: Of the window, in pixels.
@@ -61,6 +62,7 @@ class Picture:
     name: str
     address: str
     texts: tuple[str, ...]
+    gone: str = ""
     served: bool = False
     click: str = ""
     height: int = 1000
@@ -84,7 +86,7 @@ PICTURES = (
         f"{PORT}?view=checks&checkDetail=policies",
         ("Latest execution", "sla_declared"),
     ),
-    Picture("lineage", "/asset-groups", ("route_punctuality",)),
+    Picture("lineage", "/asset-groups", ("route_punctuality",), gone="fetching statuses"),
     Picture("automation", "/automation", ("customer_360_alerts", "customer_360_sla")),
     Picture("service-levels", "/sla", ("vw_customers", "availability"), served=True),
     Picture("catalogue", "/control/catalog", ("Customer 360", "customers_api"), served=True),
@@ -179,6 +181,8 @@ def take(picture: Picture, page: Page, address: str, server: DevServer, folder: 
     for text in picture.texts:
         page.get_by_text(text).first.wait_for(timeout=PATIENCE)
     page.wait_for_load_state("networkidle")
+    if picture.gone:
+        expect(page.get_by_text(picture.gone)).to_have_count(0, timeout=PATIENCE)
     # A reader's project has its storage elsewhere: show the path as it is inside a project.
     page.evaluate(RENAME, [str(server.storage), "data"])
     file = folder / f"{picture.name}.png"

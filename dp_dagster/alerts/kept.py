@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
 
     from dp_dagster.alerts.model import Key, Observation
+    from dp_dagster.sla.model import ObjectiveState
 
 _MOMENTS = (
     "opened_at", "last_at", "told_at", "reminded_at", "escalated_at", "acknowledged_at", "recovered_at",
@@ -186,6 +187,7 @@ class Glance:
         open: Its open alerts.
         elsewhere: Conditions of the product that are open at others who watch it.
         is_due: Whether messages wait that are due.
+        states: Where its objectives stand.
     """
 
     watcher: Watcher
@@ -194,3 +196,4 @@ class Glance:
     open: Sequence[Alert]
     elsewhere: Collection[str]
     is_due: bool
+    states: Sequence[ObjectiveState] = ()

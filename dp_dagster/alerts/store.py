@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dp_dagster.alerts.model import Alert, Item, Key, Observation
     from dp_dagster.records import Kind
     from dp_dagster.settings import Settings
+    from dp_dagster.sla.store import Readings
 
 _SKEW = timedelta(minutes=1)
 # Alerts that are removed in one transaction.
@@ -71,7 +72,14 @@ class AlertStore(Outbox):
         with self._database.reading() as connection:
             return {row.name: watcher_of(row) for row in connection.execute(statement)}
 
-    def glance(self, product: str, kinds: Collection[str], limit: int, now: datetime) -> Glance:
+    def glance(
+        self,
+        product: str,
+        kinds: Collection[str],
+        limit: int,
+        now: datetime,
+        readings: Readings | None = None,
+    ) -> Glance:
         """What a look at a product needs, in one transaction whatever the history.
 
         Args:
@@ -79,7 +87,10 @@ class AlertStore(Outbox):
             kinds: Only records of these kinds.
             limit: At most so many records; the newest before the first look, else the oldest since the last.
             now: The time.
+            readings: Of the objectives, in the same database; without them nothing is known of any.
         """
+        if readings is not None:
+            readings.opened()
         with self._database.reading() as connection:
             row = connection.execute(WATCHERS.select().where(WATCHERS.c.name == product)).first()
             watcher = Watcher(product) if row is None else watcher_of(row)
@@ -92,6 +103,7 @@ class AlertStore(Outbox):
                 [alert for alert in alerts if alert.watcher == product],
                 {alert.condition for alert in alerts if alert.watcher != product},
                 self._has_due(connection, product, now),
+                readings.states_within(connection, [product]) if readings is not None else (),
             )
 
     def commit(

@@ -102,11 +102,11 @@ def look_at(
     """
     moment = now()
     settings = product.settings
-    glance = store.glance(product.id, RECORDS, _MOST_RECORDS, moment)
+    readings = _readings(settings.resolved_records_url, settings.lock_timeout)
+    glance = store.glance(product.id, RECORDS, _MOST_RECORDS, moment, readings)
     watcher, happened = glance.watcher, glance.happened
     seen = see(watcher, moment)
-    states = _readings(settings.resolved_records_url, settings.lock_timeout).states([product.id])
-    objectives, unknown_objectives, measured = from_objectives(product, states)
+    objectives, unknown_objectives, measured = from_objectives(product, glance.states)
     down, unknown_ports, probed = ports_down(product, watcher.cursor.get("ports", {}), moment)
     observations = [
         *from_records(product, happened, glance.elsewhere),

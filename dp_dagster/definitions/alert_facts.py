@@ -71,6 +71,8 @@ def _freshness(
         for port in product.active_ports
         if freshness_policy(port) is not None
     }
+    if not ports:
+        return [], set()
     found = []
     records = instance.get_freshness_state_records(list(ports))
     # Without a record, Dagster has not judged the port yet; that is no recovery.

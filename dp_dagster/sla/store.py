@@ -80,9 +80,16 @@ class Readings:
         Raises:
             StoreError: the database cannot be read.
         """
-        database, tables = self.opened()
+        database, _ = self.opened()
         with database.reading() as connection:
-            found = self._states(connection, tables, products)
+            return self.states_within(connection, products)
+
+    def states_within(
+        self, connection: Connection, products: Collection[str] | None = None
+    ) -> list[ObjectiveState]:
+        """The same, in a transaction that somebody else has begun in the same database."""
+        _, tables = self.opened()
+        found = self._states(connection, tables, products)
         return [found[key] for key in sorted(found)]
 
     def record(

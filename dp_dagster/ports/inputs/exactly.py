@@ -8,12 +8,14 @@ became of it are compared as numbers of any length. What does not fit stops the 
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from dp_dagster.errors import InputError
 from dp_dagster.ports.base import Rejected
+from dp_dagster.ports.inputs.floats import is_written_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -340,8 +342,9 @@ def _is_equal(text: str, kept: str | None, kind: str) -> bool:
         return False
     if given == stored or (given.is_nan() and stored.is_nan()):
         return True
-    # Many programs write a double with all the digits that any can need (%.17g), more than tell this one from others.
-    return kind == "DOUBLE" and stored.is_finite() and given == Decimal(f"{float(kept):.17g}")
+    if kind == "FLOAT" and stored.is_finite():
+        return is_written_as(struct.unpack("f", struct.pack("f", float(stored)))[0], given)
+    return kind == "DOUBLE" and is_written_as(float(stored), given)
 
 
 def _canonical(kind: str) -> str:

@@ -8,6 +8,8 @@ import secrets
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any
 
+from dp_dagster.ports.inputs.floats import is_written_as
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -35,7 +37,7 @@ def number(text: str) -> float | Decimal:
     if len(text) <= _SURELY_EXACT and "e" not in text and "E" not in text:
         return float(text)
     exact, short = Decimal(text), float(text)
-    return short if exact == Decimal(repr(short)) else exact
+    return short if is_written_as(short, exact) else exact
 
 
 def dumps(value: Any) -> str:

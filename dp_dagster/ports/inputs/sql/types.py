@@ -10,6 +10,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from dp_dagster.errors import InputError
+from dp_dagster.ports.inputs.floats import is_written_as
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,7 +181,7 @@ def _whole(value: decimal.Decimal | float | str) -> int:
 
 def _float(value: decimal.Decimal | int | str) -> float:
     number = float(value)
-    if math.isfinite(number) and decimal.Decimal(repr(number)) != decimal.Decimal(str(value)):
+    if math.isfinite(number) and not is_written_as(number, decimal.Decimal(str(value))):
         raise ValueError("has more digits than a float")
     return number
 

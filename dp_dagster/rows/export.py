@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import math
 import os
 import threading
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from dp_dagster.rows.query import Format
     from dp_dagster.rows.version import PublishedVersion
 
+_LOG = logging.getLogger("dp_dagster.serving")
 _MEMORY_BYTES = 64 * 1024 * 1024
 _UNFINISHED = ".unfinished"
 # An answer larger than this part of the room would push out all others.
@@ -229,6 +231,8 @@ class _Job:
         self._readers = 0
         self._file = GrowingFile(self._path, exports.memory)
         self.rows = 0
+        #: All of it is there to be followed; it is kept for others after that, which no reader waits for.
+        self._is_made = False
         self._is_done = False
         self._is_stopped = False
         self._error: BaseException | None = None
@@ -261,11 +265,11 @@ class _Job:
                         yield chunk
                 elif self._error is not None:
                     raise self._error
-                elif self._is_done:
+                elif self._is_made:
                     return
                 else:
                     self._changed.clear()
-                    if self._file.size == written and not self._is_done:
+                    if self._file.size == written and not self._is_made:
                         await self._changed.wait()
         finally:
             self._leave()
@@ -289,7 +293,7 @@ class _Job:
         if not self._readers:
             if self._is_done:
                 self._file.close()
-            else:
+            elif not self._is_made:
                 self.stop()
                 self._forget()
 
@@ -304,15 +308,21 @@ class _Job:
         except BaseException as fault:  # noqa: BLE001 - told to the readers, whose error it is
             error = fault
         if error is None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody reads any more
+                self._loop.call_soon_threadsafe(self._end)
             try:
                 self._file.to_disk()
                 self._exports.keep(self._path, self._name, self._file.size)
             except OSError as fault:
                 error = StoreError(f"{self._path} cannot be kept: {fault}")
+                _LOG.warning("%s", error)
         if error is not None:
             self._path.unlink(missing_ok=True)
-        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody reads any more
+        try:
             self._loop.call_soon_threadsafe(self._finish, error)
+        except RuntimeError:
+            # As above: nobody else is there to let go of it.
+            self._finish(error)
 
     def _make(self) -> None:
         import duckdb
@@ -360,9 +370,13 @@ class _Job:
 
     # -- the loop --------------------------------------------------------------------------------------
 
+    def _end(self) -> None:
+        self._is_made = True
+        self._changed.set()
+
     def _finish(self, error: BaseException | None) -> None:
         self._error = error
-        self._is_done = True
+        self._is_made = self._is_done = True
         self._forget()
         self._changed.set()
         if not self._readers:

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import threading
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -34,17 +35,30 @@ if TYPE_CHECKING:
     from dp_dagster.rows.conditions import Sql
     from dp_dagster.rows.formats import Put
     from dp_dagster.rows.pages import PagePlan
-    from dp_dagster.rows.query import Format, Pieces
+    from dp_dagster.rows.query import Format
     from dp_dagster.rows.store import StoreFile
+    from dp_dagster.rows.version import PublishedVersion
 
 FORMS: tuple[Format, ...] = ("json", "ndjson", "csv", "arrow", "parquet")
 
 
-def exported(rows: Rows, view: DatasetView, query: Query, form: Format) -> bytes:
+def exported(
+    rows: Rows, view: DatasetView, query: Query, form: Format, version: PublishedVersion | None = None
+) -> bytes:
     async def collect() -> bytes:
-        return b"".join([piece async for piece in rows.stored.export(view, query, form)])
+        given = (version or rows.stored).export(view, query, form)
+        data = b"".join([piece async for piece in given])
+        await all_kept(rows)
+        return data
 
     return asyncio.run(collect())
+
+
+async def all_kept(rows: Rows) -> None:
+    """What was given is kept a moment later."""
+    async with asyncio.timeout(60):
+        while rows.exports.running:  # noqa: ASYNC110 - nothing tells of its end
+            await asyncio.sleep(0.001)
 
 
 def from_json(data: bytes) -> list[list[Any]]:
@@ -162,6 +176,7 @@ def test_size_and_rows_of_an_answer(one_file: Rows, form: Format) -> None:
     async def read() -> tuple[int | None, int | None, int]:
         pieces = one_file.stored.export(one_file.view(), query, form)
         given = sum([len(piece) async for piece in pieces])
+        await all_kept(one_file)
         return pieces.size, pieces.rows, given
 
     size, rows, given = asyncio.run(read())
@@ -210,7 +225,7 @@ def test_arrow_from_the_row_store_is_what_duckdb_gives(
         for where, columns, after, view in product(asked, (flat, ("text", "group")), (None, position), views):
             query = Query(columns, where=where, limit=None, after=after)
             found = from_arrow(exported(made, view, query, "arrow"))
-            right = from_arrow(asyncio.run(_all(made.files.export(view, query, "arrow"))))
+            right = from_arrow(exported(made, view, query, "arrow", made.files))
             assert found.schema == right.schema
             assert str(found.to_pylist()) == str(right.to_pylist()), where
         assert len(by_store) == 2 * 2 * 2 * len(asked)
@@ -245,10 +260,6 @@ def test_arrow_from_a_row_store_that_is_damaged(tmp_path: Path) -> None:
             exported(made, made.view(), query, "arrow")
         assert made.stored.store is None
         assert from_arrow(exported(made, made.view(), query, "arrow")).num_rows == COUNT
-
-
-async def _all(pieces: Pieces) -> bytes:
-    return b"".join([piece async for piece in pieces])
 
 
 def test_what_is_kept_stays_within_its_room(tmp_path: Path) -> None:
@@ -325,6 +336,38 @@ def test_two_who_ask_the_same_share_the_work(one_file: Rows) -> None:
     first, second = asyncio.run(both())
     assert first == second
     assert len(first.splitlines()) == 60
+
+
+def test_no_reader_waits_until_the_answer_is_kept(
+    one_file: Rows, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    may_keep = threading.Event()
+
+    def keep(*_: object) -> None:
+        assert may_keep.wait(60)
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(one_file.exports, "keep", keep)
+
+    async def read() -> list[bytes]:
+        texts = []
+        query = Query(one_file.names, limit=None)
+        async with asyncio.timeout(30):
+            # The second one finds it made and not yet kept.
+            for _ in range(2):
+                pieces = one_file.stored.export(one_file.view(), query, "ndjson")
+                texts.append(b"".join([piece async for piece in pieces]))
+        assert len(one_file.exports.running) == 1
+        may_keep.set()
+        await all_kept(one_file)
+        return texts
+
+    first, second = asyncio.run(read())
+    assert first == second
+    assert len(first.splitlines()) == 60
+    # It was given whole; that the next one waits longer is the operator's to know.
+    assert "cannot be kept: the disk is full" in caplog.text
+    assert kept(one_file) == set()
 
 
 def test_a_reader_who_leaves_stops_the_work(one_file: Rows) -> None:

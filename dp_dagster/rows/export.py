@@ -7,28 +7,22 @@ slow one fills no memory. When the last reader leaves before the end, the work i
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
-import logging
-import math
 import os
-import threading
-import time
 from dataclasses import replace
-from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dp_dagster.errors import DataProductError, QueryLimitError, StoreError
+from dp_dagster.errors import StoreError
 from dp_dagster.predicates.model import EVERYTHING
-from dp_dagster.rows.files import too_long
+from dp_dagster.rows.export_job import UNFINISHED, ExportJob
 from dp_dagster.rows.formats import export_sql, writer_of
-from dp_dagster.rows.growing import GrowingFile, Place, Room, read_file
-from dp_dagster.rows.leftovers import remove_unfinished, unfinished
+from dp_dagster.rows.growing import Room, read_file
+from dp_dagster.rows.leftovers import remove_unfinished
 from dp_dagster.rows.stored_arrow import can_be_given, write_stored
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     import duckdb
@@ -39,12 +33,9 @@ if TYPE_CHECKING:
     from dp_dagster.rows.query import Format
     from dp_dagster.rows.version import PublishedVersion
 
-_LOG = logging.getLogger("dp_dagster.serving")
 _MEMORY_BYTES = 64 * 1024 * 1024
-_UNFINISHED = ".unfinished"
 # An answer larger than this part of the room would push out all others.
 _LARGEST_KEPT = 4
-_NUMBERS = count()
 
 
 class Export:
@@ -108,9 +99,9 @@ class Exports:
         self.seconds = seconds
         self._salt = salt
         self.memory = Room(_MEMORY_BYTES)
-        self.running: dict[str, _Job] = {}
+        self.running: dict[str, ExportJob] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(folder, _UNFINISHED)
+        remove_unfinished(folder, UNFINISHED)
 
     def stream(self, version: PublishedVersion, plan: PagePlan, form: Format) -> Export:
         """The answer, in pieces. What is wrong with it shows with the first one."""
@@ -162,7 +153,7 @@ class Exports:
                 os.utime(kept)
         return descriptor
 
-    def _job(self, version: PublishedVersion, plan: PagePlan, form: Format, name: str) -> _Job:
+    def _job(self, version: PublishedVersion, plan: PagePlan, form: Format, name: str) -> ExportJob:
         """What makes it, begun at the latest now."""
         job = self.running.get(name)
         if job is None:
@@ -180,7 +171,7 @@ class Exports:
                     version.damaged(store, error)
                     raise
 
-            job = self.running[name] = _Job(self, name, make)
+            job = self.running[name] = ExportJob(self, name, make)
             job.start()
         return job
 
@@ -205,7 +196,7 @@ class Exports:
             # Another process may have removed it meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                if not path.name.endswith(_UNFINISHED):
+                if not path.name.endswith(UNFINISHED):
                     found.append((status.st_mtime_ns, status.st_size, path))
         taken = sum(one[1] for one in found)
         for _, bytes_of, path in sorted(found):
@@ -213,178 +204,6 @@ class Exports:
                 break
             path.unlink(missing_ok=True)
             taken -= bytes_of
-
-
-class _Job:
-    """One answer that is being made: a thread writes the file, readers follow in the event loop."""
-
-    def __init__(
-        self, exports: Exports, name: str, write: Callable[[duckdb.DuckDBPyConnection, Put], None]
-    ) -> None:
-        self._exports = exports
-        self._name = name
-        self._write = write
-        self._loop = asyncio.get_running_loop()
-        # Of its own: a job that was stopped removes its file while the next one for the same answer writes already.
-        self._path = unfinished(exports.folder / f"{name}.{next(_NUMBERS)}", _UNFINISHED)
-        self._changed = asyncio.Event()
-        self._readers = 0
-        self._file = GrowingFile(self._path, exports.memory)
-        self.rows = 0
-        #: All of it is there to be followed; it is kept for others after that, which no reader waits for.
-        self._is_made = False
-        self._is_done = False
-        self._is_stopped = False
-        self._error: BaseException | None = None
-        self._is_late = False
-        self._deadline = math.inf
-        self._cursor: duckdb.DuckDBPyConnection | None = None
-        #: Nobody interrupts a cursor that is closed.
-        self._guard = threading.Lock()
-
-    def start(self) -> None:
-        """Begin to make it."""
-        threading.Thread(target=self._run, name=f"export-{self._name[:8]}", daemon=True).start()
-
-    def stop(self) -> None:
-        """Make no more of it."""
-        self._is_stopped = True
-        with self._guard:
-            if self._cursor is not None:
-                self._cursor.interrupt()
-
-    async def follow(self) -> AsyncIterator[bytes]:
-        """All of it, from the beginning, as it grows."""
-        self._readers += 1
-        place = Place()
-        try:
-            while True:
-                written = self._file.size
-                if place.offset < written:
-                    async for chunk in self._file.read(place):
-                        yield chunk
-                elif self._error is not None:
-                    raise self._error
-                elif self._is_made:
-                    return
-                else:
-                    self._changed.clear()
-                    if self._file.size == written and not self._is_made:
-                        await self._changed.wait()
-        finally:
-            self._leave()
-
-    async def whole(self) -> int:
-        """All of it, when it is there, as an open file of the caller's own."""
-        self._readers += 1
-        try:
-            while not self._is_done:
-                self._changed.clear()
-                await self._changed.wait()
-            if self._error is not None:
-                raise self._error
-            return self._file.opened()
-        finally:
-            self._leave()
-
-    def _leave(self) -> None:
-        """One reader less; without any, there is nobody to make it for."""
-        self._readers -= 1
-        if not self._readers:
-            if self._is_done:
-                self._file.close()
-            elif not self._is_made:
-                self.stop()
-                self._forget()
-
-    # -- the thread ------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        error: BaseException | None = None
-        try:
-            self._make()
-        except DataProductError as fault:
-            error = fault
-        except BaseException as fault:  # noqa: BLE001 - told to the readers, whose error it is
-            error = fault
-        if error is None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody reads any more
-                self._loop.call_soon_threadsafe(self._end)
-            try:
-                self._file.to_disk()
-                self._exports.keep(self._path, self._name, self._file.size)
-            except OSError as fault:
-                error = StoreError(f"{self._path} cannot be kept: {fault}")
-                _LOG.warning("%s", error)
-        if error is not None:
-            self._path.unlink(missing_ok=True)
-        try:
-            self._loop.call_soon_threadsafe(self._finish, error)
-        except RuntimeError:
-            # As above: nobody else is there to let go of it.
-            self._finish(error)
-
-    def _make(self) -> None:
-        import duckdb
-
-        exports = self._exports
-        cursor = self._cursor = exports.engine.cursor()
-        timer = threading.Timer(exports.seconds, self._expire)
-        timer.daemon = True
-        self._deadline = time.monotonic() + exports.seconds
-        timer.start()
-        try:
-            with exports.engine.faults():
-                self._write(cursor, self._put)
-        except duckdb.InterruptException:
-            if self._is_late:
-                raise too_long(exports.seconds) from None
-            raise StoreError("the export was stopped") from None
-        finally:
-            timer.cancel()
-            with self._guard:
-                self._cursor = None
-            cursor.close()
-
-    def _expire(self) -> None:
-        self._is_late = True
-        self.stop()
-
-    def _put(self, data: Any, rows: int = 0) -> None:
-        """Write a piece, with which so many more rows are whole; called by the format's writer."""
-        import duckdb
-
-        self.rows += rows
-        # The timer's thread may get no turn while rows come fast.
-        self._is_late = self._is_late or time.monotonic() >= self._deadline
-        if self._is_stopped or self._is_late:
-            raise duckdb.InterruptException("stopped")
-        largest = self._exports.largest
-        if self._file.size + len(data) > largest:
-            raise QueryLimitError(
-                f"the answer is larger than {largest:,} bytes; filter, or select fewer columns"
-            )
-        self._file.append(data)
-        with contextlib.suppress(RuntimeError):  # as above
-            self._loop.call_soon_threadsafe(self._changed.set)
-
-    # -- the loop --------------------------------------------------------------------------------------
-
-    def _end(self) -> None:
-        self._is_made = True
-        self._changed.set()
-
-    def _finish(self, error: BaseException | None) -> None:
-        self._error = error
-        self._is_made = self._is_done = True
-        self._forget()
-        self._changed.set()
-        if not self._readers:
-            self._file.close()
-
-    def _forget(self) -> None:
-        if self._exports.running.get(self._name) is self:
-            del self._exports.running[self._name]
 
 
 def _opened(path: Path) -> int | None:

@@ -25,7 +25,7 @@ from dp_dagster.storage.bucket import is_bucket
 from dp_dagster.storage.manifest import PortEntry, update_manifest
 from dp_dagster.testing import Faulty, InputSample, OutputSample, Secret, TransformSample, publish_version
 from dp_dagster.testing.published import CONTRACT, DATASET, ROWS
-from dp_dagster.testing.served_ports import read_published
+from dp_dagster.testing.served_alone import read_published
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from dp_dagster.ports.outputs.rest.asking import OPERATOR_NAMES
-from dp_dagster.testing.served_ports import Question, Reply, ServedSample
+from dp_dagster.testing.served_stand import Question, Reply, ServedSample
 
 if TYPE_CHECKING:
     from dp_dagster.testing.asgi import Client, Response

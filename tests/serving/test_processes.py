@@ -20,7 +20,7 @@ import pytest
 from serving_helpers import DESCRIPTOR, PLUGIN, make_product, publish, resolved, serving
 from support import Processes, end_group, group_lives
 
-from dp_dagster.rows import export
+from dp_dagster.rows import export, export_job
 from dp_dagster.rows.version import PublishedVersion
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def leave(made: socket.socket, running: Running) -> None:
 def test_who_leaves_an_export_stops_it(large: ResolvedProduct, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its thread ends, its file is closed and removed, and the access says that nobody got it whole."""
     gate, stopped, pieces = Gate(), threading.Event(), []
-    writer_of, stop = export.writer_of, export._Job.stop
+    writer_of, stop = export.writer_of, export_job.ExportJob.stop
 
     def slow_writer(form: Format, columns: tuple[str, ...]) -> Any:
         write = writer_of(form, columns)
@@ -244,7 +244,7 @@ def test_who_leaves_an_export_stops_it(large: ResolvedProduct, monkeypatch: pyte
         stopped.set()
 
     monkeypatch.setattr(export, "writer_of", slow_writer)
-    monkeypatch.setattr(export._Job, "stop", noted)
+    monkeypatch.setattr(export_job.ExportJob, "stop", noted)
     with serving(large) as running:
         made = asking(running, f"{REST}?format=csv&fields=text")
         assert made.recv(100).startswith(b"HTTP/1.1 200")

@@ -14,7 +14,7 @@ from dp_dagster.resolve import resolve
 from dp_dagster.settings import Settings
 from dp_dagster.testing.access import ACCESS, CONTRACT, DATASET, KEY, ROWS
 from dp_dagster.testing.published import publish_rows
-from dp_dagster.testing.served_ports import people
+from dp_dagster.testing.served_stand import people
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from dp_dagster.errors import AuthorError, LockedError, StoreError
-from dp_dagster.testing.served_ports import people
+from dp_dagster.testing.served_stand import people
 
 if TYPE_CHECKING:
     from sql_helpers import Shop

@@ -19,7 +19,7 @@ from dp_dagster.errors import AuthorError, SettingsError, StoreError
 from dp_dagster.ports.outputs.sql.guard import guard_of
 from dp_dagster.ports.outputs.sql.loading import batches
 from dp_dagster.testing.access import ACCESS, CONSUMERS, DATASET, MASK_SECRET, ROWS
-from dp_dagster.testing.served_ports import people
+from dp_dagster.testing.served_stand import people
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -29,6 +29,10 @@ STALLED_SECONDS = 120.0
 """How long a reader may read nothing of what waits for it."""
 
 
+_JOINED_BYTES = 64 * 1024
+"""Bodies below this are joined with their head: copying them costs less than another call."""
+
+
 class ClientGoneError(ConnectionError):
     """What was sent came to nobody: the client has left before the end of the answer."""
 
@@ -102,6 +106,8 @@ class PatientProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Answer a request."""
         self._answered = cycle
+        if cycle.scope["method"] != "HEAD":
+            cycle.transport = HeadWithBody(self.transport, self.loop)  # type: ignore[assignment]
         super()._start_asgi_task(cycle, _telling(app, cycle))
 
     def pause_writing(self) -> None:
@@ -145,6 +151,43 @@ class PatientProtocol(HttpToolsProtocol):
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+
+
+class HeadWithBody:
+    """What an answer is written to: its head leaves together with the body, where that follows at once.
+
+    uvicorn writes one after the other. Each of them is a call of the system, and a packet.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: bytes | None = None
+        self._is_first = True
+
+    def write(self, data: bytes) -> None:
+        """Write the head, or a part of the body."""
+        if self._is_first:
+            self._is_first = False
+            self._held = data
+            # Who asks for events has the head before the first of them.
+            self._loop.call_soon(self._let_go)
+            return
+        if self._held is not None and len(data) < _JOINED_BYTES:
+            data, self._held = self._held + data, None
+        self._let_go()
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Close the connection when all is written."""
+        self._let_go()
+        self._transport.close()
+
+    def _let_go(self) -> None:
+        """Wait for no body."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._transport.write(held)
 
 
 def _telling(application: Application, cycle: RequestResponseCycle) -> Any:

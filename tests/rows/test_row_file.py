@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from dp_dagster.rows import row_file
 from dp_dagster.rows.build import build
 from dp_dagster.rows.layout import Layout
 from dp_dagster.rows.query import Query
-from dp_dagster.rows.store import Span, StoreFile
+from dp_dagster.rows.store import CHECK_SECONDS, Span, StoreFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,13 +163,14 @@ def test_every_byte_is_watched_over(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_written_to_while_it_is_read(tmp_path: Path) -> None:
-    """Nothing that was read before is trusted any more."""
+    """Nothing that was read before is trusted any more, a moment later at the latest."""
     path = written(tmp_path, KEYS)
     store = StoreFile(path)
     assert store.find(KEYS[3]) == 3
     with path.open("r+b") as file:
         file.seek(200)
         file.write(b"\xff")
+    time.sleep(CHECK_SECONDS)
     with pytest.raises(StoreError, match="changed"):
         store.find(KEYS[3])
 

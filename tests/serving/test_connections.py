@@ -13,7 +13,7 @@ import httpx
 import pytest
 from support import listening
 
-from dp_dagster.serving.connections import PatientProtocol
+from dp_dagster.serving.connections import HeadWithBody, PatientProtocol
 from dp_dagster.serving.shell import Route, Shell
 
 if TYPE_CHECKING:
@@ -55,6 +55,13 @@ async def _late(_scope: Scope, _receive: Receive, _send: Send) -> None:
     raise RuntimeError("nobody is told")
 
 
+async def _begun(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Like a stream of events, of which none is there yet."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await asyncio.to_thread(BEGUN.opened.wait, 30)
+    await send({"type": "http.response.body", "body": b"an event"})
+
+
 async def _without_database(_scope: Scope, _receive: Receive, _send: Send) -> None:
     raise ConnectionRefusedError("the port's own database")
 
@@ -66,7 +73,7 @@ class Gate:
         self.reached, self.opened = threading.Event(), threading.Event()
 
 
-LATE = Gate()
+LATE, BEGUN = Gate(), Gate()
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +90,7 @@ def address(outcomes: list[Served]) -> Iterator[str]:
         "/long": _long,
         "/reading": _reading,
         "/late": _late,
+        "/begun": _begun,
         "/without": _without_database,
     }
     shell = Shell([Route(path, answer, finished=outcomes.append) for path, answer in answers.items()])
@@ -222,6 +230,63 @@ def test_a_connection_of_the_ports_own_is_not_the_clients(address: str) -> None:
     answer = httpx.get(f"{address}/without", trust_env=False)
     assert answer.status_code == 500
     assert "database" not in answer.text
+
+
+def test_a_head_and_its_body_leave_in_one_piece_where_the_body_follows_at_once() -> None:
+    async def sent(*steps: bytes | str) -> list[bytes]:
+        transport = Written()
+        answer = HeadWithBody(transport, asyncio.get_running_loop())  # type: ignore[arg-type]
+        for step in steps:
+            if isinstance(step, bytes):
+                answer.write(step)
+            elif step == "close":
+                answer.close()
+            else:
+                await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return transport.pieces
+
+    large = b"b" * (1 << 20)
+    assert asyncio.run(sent(b"head", b"body", b"more")) == [b"headbody", b"more"]
+    assert asyncio.run(sent(b"head", large)) == [b"head", large]
+    assert asyncio.run(sent(b"head", "a moment", b"body")) == [b"head", b"body"]
+    assert asyncio.run(sent(b"head")) == [b"head"]
+    assert asyncio.run(sent(b"head", "close")) == [b"head", b"closed"]
+
+
+class Written:
+    """What is written to it."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+    def close(self) -> None:
+        self.pieces.append(b"closed")
+
+
+def test_the_head_of_a_stream_waits_for_no_body(address: str) -> None:
+    with connection(address, b"GET /begun HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n") as made:
+        try:
+            assert made.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        finally:
+            BEGUN.opened.set()
+        assert b"an event" in all_of(made)
+
+
+def test_answers_come_in_the_order_of_the_requests(address: str) -> None:
+    """The first one has a head alone."""
+    asked = (
+        b"HEAD /short HTTP/1.1\r\nhost: x\r\n\r\nGET /short HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    )
+    with connection(address, asked) as made:
+        first, second, body = all_of(made).split(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" not in first.lower()
+    assert second.startswith(b"HTTP/1.1 200")
+    assert body == b"ok"
 
 
 def _wait_for(what: Callable[[], bool]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from dp_dagster.resolve.objectives import UnevaluatedLevel
 from dp_dagster.sla.charts import budget_bar, trend_chart
 from dp_dagster.sla.model import STATES
 from dp_dagster.sla.words import moment, span
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from dp_dagster.descriptor.objectives import Objective
     from dp_dagster.resolve import ResolvedProduct
-    from dp_dagster.resolve.objectives import UnevaluatedLevel
     from dp_dagster.sla.model import ObjectiveKey, ObjectiveState
     from dp_dagster.sla.store import Stretch
 
@@ -69,7 +70,8 @@ class Section:
     Attributes:
         product: Its id; ``title`` its name for people, ``owner`` who answers for it.
         states: Where its objectives stand, in the order in which they are shown.
-        unevaluated: Promises of contracts that are no objectives, with the label of the port.
+        unevaluated: Promises of contracts that are no objectives, and objectives of which there is no reading yet,
+            with the label of the port.
         sees: What consumers see, by label of the port.
     """
 
@@ -88,15 +90,19 @@ def sections_of(products: Sequence[ResolvedProduct], states: Sequence[ObjectiveS
     by_key = {one.key: one for one in states}
     found = []
     for product in products:
-        keys = [(product.id, port.label, one.id) for port in product.ports for one in port.objectives]
+        promised = [(port.label, one) for port in product.ports for one in port.objectives]
+        stands = [(port, one, by_key.get((product.id, port, one.id))) for port, one in promised]
         owner = product.descriptor.owner
         found.append(
             Section(
                 product.id,
                 product.descriptor.title,
                 owner.team if owner is not None else "",
-                tuple(by_key[key] for key in keys if key in by_key),
-                tuple((port.label, level) for port in product.ports for level in port.promises.unevaluated),
+                tuple(state for _, _, state in stands if state is not None),
+                (
+                    *((port, _not_read(one)) for port, one, state in stands if state is None),
+                    *((port.label, level) for port in product.ports for level in port.promises.unevaluated),
+                ),
                 {
                     port.label: consumers_see(product.settings, product.id, port.label).text
                     for port in product.active_ports
@@ -104,6 +110,15 @@ def sections_of(products: Sequence[ResolvedProduct], states: Sequence[ObjectiveS
             )
         )
     return found
+
+
+def _not_read(objective: Objective) -> UnevaluatedLevel:
+    return UnevaluatedLevel(
+        objective.id.replace("_", " "),
+        objective.promise,
+        "nothing was read yet; the sensor of the product's location does, or dp sla",
+        objective.origin,
+    )
 
 
 def render(

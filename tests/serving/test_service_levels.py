@@ -12,6 +12,7 @@ from serving_helpers import DESCRIPTOR, make_product, publish, resolved, serving
 from dp_dagster.errors import UsageError
 from dp_dagster.serving.server import refuse_open_ports
 from dp_dagster.sla.evaluator import evaluator_for
+from dp_dagster.sla.page import render, sections_of
 from dp_dagster.sla.probes import last_probes
 
 if TYPE_CHECKING:
@@ -85,6 +86,20 @@ def test_the_page(watched: Running) -> None:
     assert watched.client.head("/sla").status_code == 200
     assert watched.client.post("/sla").status_code == 405
     assert watched.client.get("/sla/other").status_code == 404
+
+
+def test_what_was_never_read_is_promised_all_the_same(tmp_path: Path) -> None:
+    product = product_of(tmp_path, "")
+    (section,) = sections_of([product], [])
+    assert section.unevaluated
+    assert {level.name for _, level in section.unevaluated} == {
+        one.id.replace("_", " ") for port in product.ports for one in port.objectives
+    }
+    now = datetime.now(UTC)
+    html = render([section], {}, now - timedelta(days=30), now)
+    assert "Nothing is promised." not in html
+    assert "nothing was read yet" in html
+    assert "99%" in html
 
 
 def test_nobody_sees_the_page_who_is_not_let_in(tmp_path: Path) -> None:

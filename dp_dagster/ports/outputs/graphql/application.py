@@ -27,10 +27,11 @@ from dp_dagster.ports.outputs.graphql.http import (
     wants_page,
     written,
 )
+from dp_dagster.ports.outputs.graphql.model import PageLimits, PortSchema, Seen
 from dp_dagster.ports.outputs.graphql.page import schema_page
 from dp_dagster.ports.outputs.graphql.plan import Planner
 from dp_dagster.ports.outputs.graphql.scalars import RefusedError
-from dp_dagster.ports.outputs.graphql.schema import PageLimits, PortSchema, Seen, build_schema
+from dp_dagster.ports.outputs.graphql.schema import build_schema
 from dp_dagster.ports.relationships import datasets_near
 from dp_dagster.ports.served import EXCHANGE
 

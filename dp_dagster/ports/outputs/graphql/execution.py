@@ -13,21 +13,21 @@ from dp_dagster.errors import AccessDeniedError, OperatorError, QueryLimitError,
 from dp_dagster.ports.cursors import Cursor, InvalidCursorError
 from dp_dagster.ports.outputs.graphql.filters import FilterReader
 from dp_dagster.ports.outputs.graphql.scalars import RefusedError
+from dp_dagster.ports.outputs.graphql.versions import Versions, check_columns, check_nulls, written
 from dp_dagster.predicates.model import columns_of
 from dp_dagster.predicates.values import BadValueError, read_value
 from dp_dagster.rows.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import datetime
 
     from graphql import OperationDefinitionNode
 
     from dp_dagster.access.view import DatasetView
     from dp_dagster.ports.cursors import Cursors
     from dp_dagster.ports.outputs.graphql.documents import Prepared
+    from dp_dagster.ports.outputs.graphql.model import PortSchema
     from dp_dagster.ports.outputs.graphql.plan import RootPlan
-    from dp_dagster.ports.outputs.graphql.schema import PortSchema
     from dp_dagster.ports.outputs.graphql.selection import RelatedPlan, Row, Selection
     from dp_dagster.ports.served import Exchange, PortHost
     from dp_dagster.predicates.model import Predicate
@@ -79,6 +79,7 @@ class Execution:
         self._exchange = exchange
         self._cursors = cursors
         self._place = place
+        self._versions = Versions(schema, host)
         self._answer = Answer()
         self._main: ServedVersion | None = None
         self._columns: dict[str, None] = {}
@@ -117,13 +118,13 @@ class Execution:
     async def _read(self, root: RootPlan) -> Any:
         if root.kind == "page":
             return await self._page(root)
-        version = self._version(self._as_of(root))
+        version = self._versions.at(self._versions.as_of(root))
         if root.kind == "row":
             return await self._row(root, version)
         self._note(self._schema.rows[self._schema.own].seen.dataset, version)
         facts = {
             "version": version.version,
-            "publishedAt": _written(version),
+            "publishedAt": written(version),
             "dataset": self._schema.rows[self._schema.own].seen.dataset,
             "__typename": root.type_name,
         }
@@ -138,20 +139,20 @@ class Execution:
         where = reader.predicate(root.arguments.get("where"))
         sort = reader.sort(root.arguments.get("orderBy"), view)
         binding = self._binding(view, where, sort)
-        as_of = self._as_of(root)
+        as_of = self._versions.as_of(root)
         after, before = root.arguments.get("after"), root.arguments.get("before")
         cursor = after if after is not None else before
         position: Position | None = None
         if cursor is not None:
             found = self._cursor(binding, "after" if after is not None else "before", cursor)
             position = found.position
-            if as_of is not None and self._version(as_of).version != found.version:
+            if as_of is not None and self._versions.at(as_of).version != found.version:
                 raise RefusedError(
                     "asOf: the cursor is of another version; leave asOf out, cursors stay on theirs"
                 )
             version = self._host.at(found.version)
         else:
-            version = self._version(as_of)
+            version = self._versions.at(as_of)
         self._note(own.seen.dataset, version)
         self._asked(own.seen.dataset, columns_of(where) | {one.column for one in sort})
         page: Page | None = None
@@ -169,7 +170,7 @@ class Execution:
                 # Where rows are looked up by the values, they must be values.
                 encoded=not root.relates,
             )
-            self._there(version, query.columns)
+            check_columns(version, query.columns)
             # Where the schema promises more than the version's contract did, the values are looked at.
             if version.columns == own.seen.columns and selections:
                 texts = all(selection.is_as_written(query.columns) for selection in selections)
@@ -179,7 +180,7 @@ class Execution:
                 page = await version.fetch_page(view, replace(query, texts=False))
             self._given(own.seen.dataset, query.columns, len(page.texts or page.rows))
             for selection in selections:
-                self._no_nulls(version, selection, page.columns, page.rows)
+                check_nulls(version, selection, page.columns, page.rows)
         count = await version.fetch_count(view, where) if root.counts else None
         return await self._connection(root, version, page, binding, count)
 
@@ -188,7 +189,7 @@ class Execution:
     ) -> dict[str, Any]:
         facts: dict[str, Any] = {
             "version": version.version,
-            "publishedAt": _written(version),
+            "publishedAt": written(version),
             "totalCount": count,
             "__typename": root.type_name,
         }
@@ -265,7 +266,7 @@ class Execution:
             except BadValueError as fault:
                 raise RefusedError(f"{spoken}: {fault}") from None
         columns = self._to_read(root, own.seen.key)
-        self._there(version, columns)
+        check_columns(version, columns)
         self._note(own.seen.dataset, version)
         self._asked(own.seen.dataset, own.seen.key)
         row = await version.fetch_row(own.seen.view, tuple(key), columns)
@@ -273,7 +274,7 @@ class Execution:
         if row is None:
             return None
         selection = root.nodes[root.key]
-        self._no_nulls(version, selection, columns, [row])
+        check_nulls(version, selection, columns, [row])
         (found,) = await self._objects(root, selection, [row])
         return found
 
@@ -324,12 +325,12 @@ class Execution:
             other, view = self._other(root, relation.dataset)
             seen = plan.selection.fields.seen
             columns = plan.columns.names or relation.there
-            self._there(other, columns)
+            check_columns(other, columns)
             theirs = await other.fetch_related(view, relation.there, wanted, columns, limit=plan.most)
             self._note(relation.dataset, other)
             self._given(relation.dataset, columns, sum(map(len, theirs.values())))
             for found in theirs.values():
-                self._no_nulls(other, plan.selection, columns, found, seen.dataset)
+                check_nulls(other, plan.selection, columns, found, seen.dataset)
         flat = [row for key in wanted for row in theirs.get(key, ())]
         made = iter(await self._objects(root, plan.selection, flat))
         by_reference = {key: [next(made) for _ in theirs.get(key, ())] for key in wanted}
@@ -346,61 +347,8 @@ class Execution:
         if dataset == own.dataset:
             return self._main or self._host.newest(), own.view
         host, view = self._others[dataset]
-        moment = self._moment(self._as_of(root))
+        moment = self._versions.moment(self._versions.as_of(root))
         return (host.newest() if moment is None else host.as_of(moment)), view
-
-    # -- versions ---------------------------------------------------------------------------------------------
-
-    def _as_of(self, root: RootPlan) -> Mapping[str, Any] | None:
-        name = self._schema.as_of if root.kind == "row" else "asOf"
-        found: Mapping[str, Any] | None = root.arguments.get(name)
-        return found
-
-    def _version(self, as_of: Mapping[str, Any] | None) -> ServedVersion:
-        if as_of is None:
-            return self._host.newest()
-        number, time = as_of.get("version"), as_of.get("time")
-        if (number is None) == (time is None):
-            raise RefusedError("asOf: give either version or time")
-        return self._host.at(number) if number is not None else self._host.as_of(_read_time(str(time)))
-
-    def _moment(self, as_of: Mapping[str, Any] | None) -> datetime | None:
-        """When the version was on show; ``None`` for the newest."""
-        if as_of is None:
-            return None
-        if as_of.get("time") is not None:
-            return _read_time(str(as_of["time"]))
-        return self._host.at(as_of["version"]).published_at
-
-    def _there(self, version: ServedVersion, columns: Iterable[str]) -> None:
-        there = {column.name for column in version.columns}
-        if missing := [name for name in columns if name not in there]:
-            raise RefusedError(
-                f"version {version.version} has no {', '.join(missing)}; ask for other fields, or for a newer version"
-            )
-
-    def _no_nulls(
-        self,
-        version: ServedVersion,
-        selection: Selection,
-        columns: Sequence[str],
-        rows: Sequence[Row],
-        dataset: str = "",
-    ) -> None:
-        """Refuse rows of a version whose contract allowed nulls where the schema now says that there are none."""
-        seen = selection.fields.seen
-        if version.columns == seen.columns:
-            return
-        allowed = {column.name for column in version.columns if column.nullable}
-        for column in seen.columns:
-            if column.name not in selection.required or column.name not in allowed:
-                continue
-            place = columns.index(column.name)
-            if any(row[place] is None for row in rows):
-                raise RefusedError(
-                    f"version {version.version} of {dataset or seen.dataset} has rows without {column.name}, which "
-                    "the contract allowed then; leave the field out, or ask for a newer version"
-                )
 
     # -- the record of the access -----------------------------------------------------------------------------
 
@@ -451,18 +399,6 @@ def _introspect(
     if not operation.variable_definitions:
         prepared.answers[name] = result.data
     return result.data
-
-
-def _read_time(text: str) -> datetime:
-    try:
-        moment: datetime = read_value(text, "timestamp(UTC)")
-    except BadValueError as fault:
-        raise RefusedError(f"asOf.time: {fault}") from None
-    return moment
-
-
-def _written(version: ServedVersion) -> str:
-    return version.published_at.isoformat(timespec="microseconds")
 
 
 _CODES: tuple[tuple[type[Exception], str], ...] = (

@@ -9,7 +9,7 @@ from graphql import GraphQLObjectType
 
 if TYPE_CHECKING:
     from dp_dagster.ports.base import OutputContext
-    from dp_dagster.ports.outputs.graphql.schema import PortSchema
+    from dp_dagster.ports.outputs.graphql.model import PortSchema
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _STYLE = """

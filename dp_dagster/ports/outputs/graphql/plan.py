@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from dp_dagster.contracts.type_trees import TypeTree
     from dp_dagster.ports.outputs.graphql.documents import Prepared
-    from dp_dagster.ports.outputs.graphql.schema import PageLimits, PortSchema
+    from dp_dagster.ports.outputs.graphql.model import PageLimits, PortSchema
 
 # What a query costs besides its rows, and a count of all rows, in rows; and how many fields a row costs one more for.
 _QUERY_COST = 10

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dp_dagster.contracts.type_trees import TypeTree
-    from dp_dagster.ports.outputs.graphql.schema import Relation, RowFields
+    from dp_dagster.ports.outputs.graphql.model import Relation, RowFields
 
 Row = tuple[Any, ...]
 
